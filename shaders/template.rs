@@ -1,0 +1,1 @@
+//! Expands kernel text: imports, constants, loops. (WGSL has no generics, so tiles are text.)
