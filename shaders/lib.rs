@@ -2,12 +2,22 @@
 //!
 //! This crate knows no device, no file and no thread. [`PAIRS`] is the one list that tests, benches and checks walk.
 
-pub mod lower;
+pub mod cases;
+pub mod dropout;
+pub mod embed;
+pub mod grid;
+pub mod head_norm;
+pub mod layer_norm;
+pub mod noise;
+pub mod rms_norm;
+pub mod rope;
+pub mod sink;
 pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
-pub const PAIRS: &[&spec::Pair] = &[];
+pub const PAIRS: &[&spec::Pair] =
+    &[&embed::PAIR, &rms_norm::PAIR, &layer_norm::PAIR, &head_norm::PAIR, &rope::PAIR, &dropout::PAIR];
 
 #[cfg(test)]
 mod check;
