@@ -2,6 +2,7 @@
 //!
 //! This crate knows no device, no file and no thread. [`PAIRS`] is the one list that tests, benches and checks walk.
 
+pub mod attention;
 pub mod cases;
 pub mod dropout;
 pub mod embed;
@@ -17,7 +18,7 @@ pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
 pub const PAIRS: &[&spec::Pair] =
-    &[&embed::PAIR, &rms_norm::PAIR, &layer_norm::PAIR, &head_norm::PAIR, &rope::PAIR, &dropout::PAIR];
+    &[&embed::PAIR, &rms_norm::PAIR, &layer_norm::PAIR, &head_norm::PAIR, &rope::PAIR, &attention::PAIR, &dropout::PAIR];
 
 #[cfg(test)]
 mod check;
