@@ -1,2 +1,5 @@
-//! Stub.
-fn main() {}
+//! All integration tests of the library in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod data;
+mod world;
