@@ -143,7 +143,7 @@ def main() -> None:
     runs = [train(ids[:cut], ids[cut:], len(symbols), seed, arguments.steps) for seed in arguments.seeds]
     losses = [run["loss"] for run in runs]
     document = {
-        "what": "tinyshakespeare by characters, nanoGPT's recipe for a processor: mean nats over the whole validation split",
+        "what": "tinyshakespeare by characters, nanoGPT's processor recipe: mean nats over the whole validation split",
         "made_by": f"tools/oracle/nanogpt.py, torch {torch.__version__.split('+')[0]}, float32",
         "steps": arguments.steps,
         "train_tokens": cut,
