@@ -5,8 +5,8 @@
 //! peer-burn [flex|wgpu] [small|medium] [SECONDS] [ROUNDS]
 //! ```
 //! A step is forward, backward and AdamW on random tokens of a vocabulary of 65, with the same parameters as the other
-//! peers: no biases, head tied to the embedding. There is no clipping: burn clips each tensor for itself, and the global norm
-//! would need a read-back. One JSON object on stdout.
+//! peers: no biases, head tied to the embedding. There is no clipping: burn clips each tensor for itself, and the
+//! global norm would need a read-back. One JSON object on stdout.
 
 use burn::module::{Module, Param};
 use burn::nn::{
