@@ -8,7 +8,7 @@ use section::Outcome;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use tally::Tally;
+use tally::{Counter, Tally};
 
 const HELP: &str = "\
 cargo xtask test [--install] [--hardware] [NAME...]
@@ -23,8 +23,12 @@ cargo xtask bless [NAME...]
 Exit codes: 0 all passed; 1 something failed; 2 usage.
 ";
 
-/// Part of the path of every test that opens a GPU adapter: what is repeated on another driver.
-const GPU_TESTS: &str = "gpu";
+/// Parts of the paths of tests that open a GPU adapter: what is repeated on another driver.
+const GPU_TESTS: [&str; 1] = ["gpu"];
+/// What tests call the adapters that they look for.
+const LAVAPIPE: &str = "Lavapipe";
+const SWIFTSHADER: &str = "SwiftShader";
+const REAL: &str = "Real";
 
 /// What was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -109,23 +113,26 @@ impl House {
         if let Err(why) = needs::check(options.install, self.gpu_required) {
             return vec![Outcome::of("needs", Some(why), Tally { failed: 1, ..Tally::default() })];
         }
-        let whole = options.names.is_empty() && options.task != "bless";
-        let mut outcomes = Vec::new();
-        if whole {
-            let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            outcomes.push(section::run("format", &mut self.cargo(&["fmt", "--all", "--check"]), &say));
-            outcomes.push(section::run("clippy", &mut self.cargo(&lints), &say));
-            outcomes.push(section::run("build", &mut self.cargo(&["build"]), &say));
+        if !options.names.is_empty() || options.task == "bless" {
+            // A chosen few run once, on every adapter that they find.
+            let names: Vec<&str> = options.names.iter().map(String::as_str).collect();
+            return vec![self.tests("test", &names, None, &[])];
         }
-        let names: Vec<&str> = options.names.iter().map(String::as_str).collect();
-        outcomes.push(self.tests("test", &names, self.software_driver()));
-        if whole {
-            outcomes.extend(self.swiftshader());
-            if options.hardware {
-                outcomes.push(self.tests("hardware", &[GPU_TESTS], None));
-            }
-            outcomes.push(self.loom());
+        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        let mut outcomes = vec![
+            self.check("format", &["fmt", "--all", "--check"]),
+            self.check("clippy", &lints),
+            self.check("build", &["build", "--workspace", "--all-targets"]),
+        ];
+        let later: &[&str] = if options.hardware { &[SWIFTSHADER, REAL] } else { &[SWIFTSHADER] };
+        let drivers = needs::drivers();
+        let later = if drivers.swiftshader.is_some() { later } else { &later[1..] };
+        outcomes.push(self.tests("test", &[], self.chosen_or(drivers.lavapipe), later));
+        outcomes.extend(self.swiftshader(drivers.swiftshader));
+        if options.hardware {
+            outcomes.push(self.tests("hardware", &GPU_TESTS, None, &[LAVAPIPE, SWIFTSHADER]));
         }
+        outcomes.push(self.loom());
         outcomes
     }
 
@@ -135,15 +142,27 @@ impl House {
         command
     }
 
-    /// All tests whose path contains one of the names (all, if none), on one Vulkan driver if one is given.
-    fn tests(&self, section: &'static str, names: &[&str], driver: Option<PathBuf>) -> Outcome {
+    /// A section without tests.
+    fn check(&self, section: &'static str, arguments: &[&str]) -> Outcome {
+        section::run(section, &mut self.cargo(arguments), Counter::new(&[]), &say)
+    }
+
+    /// All tests whose path contains one of the names (all, if none), on one Vulkan driver if one is given; skips on the
+    /// adapters that another section covers are not counted.
+    fn tests(
+        &self,
+        section: &'static str,
+        names: &[&str],
+        driver: Option<PathBuf>,
+        elsewhere: &[&'static str],
+    ) -> Outcome {
         let mut command = self.cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
         command.args(names);
         if let Some(driver) = driver {
             // Two names of one setting: loaders before 1.3.207 know only the second.
             command.env("VK_DRIVER_FILES", &driver).env("VK_ICD_FILENAMES", &driver);
         }
-        let mut outcome = section::run(section, &mut command, &say);
+        let mut outcome = section::run(section, &mut command, Counter::new(elsewhere), &say);
         if outcome.tally.total() == 0 && outcome.failure.is_none() {
             outcome.failure = Some(format!("no test has {} in its path", names.join(" or ")));
             outcome.tally.failed = 1;
@@ -152,23 +171,23 @@ impl House {
     }
 
     /// Lavapipe for the first pass, so that two machines test the same thing; what the person chose, if anything.
-    fn software_driver(&self) -> Option<PathBuf> {
+    fn chosen_or(&self, lavapipe: Option<PathBuf>) -> Option<PathBuf> {
         let chosen = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().any(|key| std::env::var_os(key).is_some());
-        if chosen { None } else { needs::drivers().lavapipe }
+        if chosen { None } else { lavapipe }
     }
 
     /// The GPU tests once more on a driver with other limits; one skip where it is not installed.
-    fn swiftshader(&self) -> Option<Outcome> {
+    fn swiftshader(&self, driver: Option<PathBuf>) -> Option<Outcome> {
         const NAME: &str = "swiftshader";
         if !cfg!(target_os = "linux") {
             return None;
         }
-        let Some(icd) = needs::drivers().swiftshader else {
+        let Some(icd) = driver else {
             say("\n== swiftshader\nSKIPPED: swiftshader: its driver is not installed");
             return Some(Outcome::of(NAME, None, Tally { skipped: 1, ..Tally::default() }));
         };
         Some(match needs::absolute_icd(&icd, &self.root.join("target/xtask")) {
-            Ok(copy) => self.tests(NAME, &[GPU_TESTS], Some(copy)),
+            Ok(copy) => self.tests(NAME, &GPU_TESTS, Some(copy), &[LAVAPIPE, REAL]),
             Err(error) => {
                 let why = format!("could not copy {}: {error}", icd.display());
                 Outcome::of(NAME, Some(why), Tally { failed: 1, ..Tally::default() })
@@ -178,9 +197,10 @@ impl House {
 
     /// Every interleaving of the sync code. Its own target folder: the flag would rebuild everything else.
     fn loom(&self) -> Outcome {
-        let mut command = self.cargo(&["test", "--package", "pleach-sync", "--target-dir", "target/loom"]);
-        command.args(["--no-fail-fast", "--", "--show-output"]).env("RUSTFLAGS", "--cfg loom");
-        section::run("loom", &mut command, &say)
+        let words = ["test", "--package", "pleach-sync", "--test", "models", "--target-dir", "target/loom"];
+        let mut command = self.cargo(&words);
+        command.args(["--", "--show-output"]).env("RUSTFLAGS", "--cfg loom");
+        section::run("loom", &mut command, Counter::new(&[]), &say)
     }
 }
 

@@ -29,11 +29,11 @@ impl Outcome {
     }
 }
 
-/// Runs a command as a section, its lines passing through to `say`.
-pub(crate) fn run(name: &'static str, command: &mut Command, say: &dyn Fn(&str)) -> Outcome {
+/// Runs a command as a section, its lines passing through to `say` and the counter.
+pub(crate) fn run(name: &'static str, command: &mut Command, counter: Counter, say: &dyn Fn(&str)) -> Outcome {
     say(&format!("\n== {name}: {}", words_of(command)));
     let start = Instant::now();
-    let (tally, failure) = match stream(command, say) {
+    let (tally, failure) = match stream(command, counter, say) {
         Ok((tally, true)) => (tally, None),
         Ok((tally, false)) if tally.failed > 0 => (tally, Some(format!("{} tests failed", tally.failed))),
         // A compiler error, a crash of the test program, a formatting difference: one failure, although no test says so.
@@ -55,7 +55,7 @@ fn words_of(command: &Command) -> String {
 }
 
 /// Runs to the end; gives the counts and whether it succeeded.
-fn stream(command: &mut Command, say: &dyn Fn(&str)) -> std::io::Result<(Tally, bool)> {
+fn stream(command: &mut Command, mut counter: Counter, say: &dyn Fn(&str)) -> std::io::Result<(Tally, bool)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (sender, lines) = sync_channel(LINES_WAITING);
     let readers = [
@@ -63,7 +63,6 @@ fn stream(command: &mut Command, say: &dyn Fn(&str)) -> std::io::Result<(Tally, 
         child.stderr.take().map(|pipe| read_lines(pipe, sender.clone())),
     ];
     drop(sender);
-    let mut counter = Counter::default();
     for line in lines {
         if counter.line(&line) {
             say(&line);
@@ -95,7 +94,7 @@ mod tests {
     fn quiet(_: &str) {}
 
     fn shell(script: &str) -> Outcome {
-        run("shell", Command::new("sh").args(["-c", script]), &quiet)
+        run("shell", Command::new("sh").args(["-c", script]), Counter::new(&[]), &quiet)
     }
 
     #[test]
@@ -114,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_a_failure() {
-        let outcome = run("missing", &mut Command::new("no-such-program-as-this"), &quiet);
+        let outcome = run("missing", &mut Command::new("no-such-program-as-this"), Counter::new(&[]), &quiet);
         assert_eq!(outcome.tally.failed, 1);
     }
 }
