@@ -2,8 +2,12 @@
 //!
 //! This crate knows no device, no file and no thread. [`PAIRS`] is the one list that tests, benches and checks walk.
 
+pub mod lower;
 pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
 pub const PAIRS: &[&spec::Pair] = &[];
+
+#[cfg(test)]
+mod check;
