@@ -112,6 +112,7 @@ pub(super) struct Staging {
     pieces: Vec<Piece>,
     current: usize,
     used: u64,
+    leaving: bool,
     copies: Option<wgpu::CommandEncoder>,
     readback: wgpu::Buffer,
 }
@@ -130,11 +131,12 @@ impl Staging {
         }
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let readback = link.buffer("readback", PIECE, usage, false)?;
-        Ok(Staging { pieces, current: 0, used: 0, copies: None, readback })
+        Ok(Staging { pieces, current: 0, used: 0, leaving: false, copies: None, readback })
     }
 
     /// Copies bytes (a multiple of 4) into a buffer before all commands that are submitted later.
     pub(super) fn put(&mut self, link: &mut Link, to: &wgpu::Buffer, mut at: u64, mut data: &[u8]) -> Result<(), Fault> {
+        link.check()?;
         while !data.is_empty() {
             if self.used == PIECE {
                 self.flush(link)?;
@@ -168,16 +170,17 @@ impl Staging {
         if self.used > 0 {
             piece.buffer.unmap();
             piece.mapped = false;
+            self.leaving = true;
         }
         Some(commands)
     }
 
     /// Asks for the sent piece back and goes on with the next one.
     pub(super) fn sent(&mut self) {
-        let piece = &mut self.pieces[self.current];
-        if piece.mapped {
+        if !std::mem::take(&mut self.leaving) {
             return;
         }
+        let piece = &mut self.pieces[self.current];
         let (sender, answer) = bounded(1);
         piece.answer = answer;
         piece.buffer.slice(..).map_async(wgpu::MapMode::Write, move |result| drop(sender.try_send(result)));

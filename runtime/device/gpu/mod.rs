@@ -23,7 +23,7 @@ use program::{Absent, Lowered, Programs, Site};
 use std::time::Duration;
 
 /// How a device is opened. The default is what a run uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Options {
     /// Compile kernels with all of wgpu's run-time checks: slower, the same bits (for tests).
     pub checked: bool,
@@ -31,6 +31,19 @@ pub struct Options {
     pub binding_limit: Option<u64>,
     /// A host application draws on this GPU: submissions of 8 ms instead of 50.
     pub shared: bool,
+    /// Lower as if the adapter were of another kind (for tests: every adapter can run every lowering).
+    pub pretend: Option<Pretend>,
+}
+
+/// What lowering is told instead of the adapter's own [`Caps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pretend {
+    /// A processor plays the GPU.
+    pub software: bool,
+    /// Parallel workgroups that fill the device.
+    pub fill: u32,
+    /// Invocations per workgroup at most, up to 256.
+    pub invocations: u32,
 }
 
 /// A GPU, or a processor that plays one.
@@ -77,8 +90,8 @@ impl Gpu {
         ours: bool,
     ) -> Result<Gpu, Refusal> {
         let limits = device.limits();
-        let caps = caps_of(&adapter, &limits, options.binding_limit);
-        let mut link = Link::new(device, queue, if caps.software { 600 } else { 30 }, ours);
+        let caps = caps_of(&adapter, &limits, options);
+        let mut link = Link::new(device, queue, if adapter.kind == Kind::Software { 600 } else { 30 }, ours);
         let name = adapter.name.clone();
         let made = Gpu::parts(&mut link, options);
         let (staging, pipelines, absent, canary, tick, tick_group) = made.map_err(|fault| {
@@ -138,7 +151,7 @@ impl Gpu {
 
     /// Aims at submissions of this length from the next run on; at most 250 ms on a real GPU.
     pub fn set_slice(&mut self, slice: Duration) {
-        self.governor.set_slice(if self.caps.software { slice } else { slice.min(governor::HARD_CAP) });
+        self.governor.set_slice(if self.facts.software { slice } else { slice.min(governor::HARD_CAP) });
     }
 
     /// Estimated seconds of one part of a program.
@@ -156,7 +169,6 @@ impl Gpu {
 
     /// Encodes and submits dispatches `from .. to`, cut by the governor.
     fn encode(&mut self, program: ProgramId, from: usize, to: usize, tick: &Tick) -> Result<(), Fault> {
-        self.link.check()?;
         self.staging.put(&mut self.link, &self.tick, 0, bytemuck::bytes_of(tick))?;
         let mut begin = from;
         for end in self.governor.cuts(program.0, from, to) {
@@ -205,7 +217,6 @@ impl Device for Gpu {
     }
 
     fn write(&mut self, tensor: Tensor, offset: usize, data: &[u32]) -> Result<(), Fault> {
-        self.link.check()?;
         for (buffer, at, before, len) in self.store.cut(tensor.id, offset as u64, data.len() as u64) {
             let piece = &data[before as usize..(before + len) as usize];
             self.staging.put(&mut self.link, &buffer, at * 4, bytemuck::cast_slice(piece))?;
@@ -301,15 +312,17 @@ impl Device for Gpu {
 }
 
 /// What kernels may count on.
-fn caps_of(adapter: &AdapterFacts, limits: &wgpu::Limits, binding_limit: Option<u64>) -> Caps {
+fn caps_of(adapter: &AdapterFacts, limits: &wgpu::Limits, options: Options) -> Caps {
     let offered = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(BINDING_MAX);
-    let words = binding_limit.unwrap_or(offered).min(offered) / 4 / Region::ALIGN * Region::ALIGN;
+    let words = options.binding_limit.unwrap_or(offered).min(offered) / 4 / Region::ALIGN * Region::ALIGN;
     let fill = match adapter.kind {
         Kind::Discrete => 256,
         Kind::Integrated | Kind::Other => 64,
         Kind::Software => 8,
     };
-    Caps { binding_words: words, software: adapter.kind == Kind::Software, fill, invocations: 256 }
+    let own = Pretend { software: adapter.kind == Kind::Software, fill, invocations: 256 };
+    let Pretend { software, fill, invocations } = options.pretend.unwrap_or(own);
+    Caps { binding_words: words, software, fill, invocations }
 }
 
 fn facts_of(adapter: &AdapterFacts, caps: &Caps) -> Facts {
@@ -318,7 +331,7 @@ fn facts_of(adapter: &AdapterFacts, caps: &Caps) -> Facts {
         name: adapter.name.clone(),
         backend: adapter.backend.clone(),
         driver: adapter.driver.clone(),
-        software: caps.software,
+        software: adapter.kind == Kind::Software,
         tiles: format!(
             "T0 {} fill {} binding {}",
             if caps.software { "direct" } else { "tiled" },

@@ -94,11 +94,6 @@ impl Lowered {
         self.dispatches.iter().map(|dispatch| &dispatch.cost)
     }
 
-    /// The dispatches.
-    pub(super) fn dispatches(&self) -> &[Dispatch] {
-        &self.dispatches
-    }
-
     /// Where an activation lies.
     pub(super) fn activation(&self, program: &Program, id: u32) -> Option<Spot> {
         let item = (*self.activations.get(id as usize)?)?;
