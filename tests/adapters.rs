@@ -81,7 +81,14 @@ pub(crate) fn list() -> &'static [AdapterFacts] {
     })
 }
 
+/// Once per test and adapter.
 fn skip(adapter: Adapter, name: &str) {
+    static TOLD: Mutex<Vec<(Adapter, String)>> = Mutex::new(Vec::new());
+    let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if told.contains(&(adapter, name.to_string())) {
+        return;
+    }
+    told.push((adapter, name.to_string()));
     let line = format!("skipped: {name} on {adapter:?}: no such adapter\n");
     // Written directly, because the harness swallows what passing tests print.
     std::io::stderr().write_all(line.as_bytes()).unwrap();

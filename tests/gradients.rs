@@ -55,14 +55,15 @@ fn run(pair: &str, check: &GradientCheck) -> usize {
     assert!(local.data[&output.id].iter().all(|y| y.is_finite()), "{pair}/{}: the output", check.name);
     let weights = weights(check, &local, output, &mut random);
     local.backward(output, weights.clone());
-    let mut compared = 0;
+    let (mut compared, mut largest) = (0, 0f64);
     for (input, (tensor, data, wanted)) in check.inputs.iter().enumerate() {
         if !wanted {
             continue;
         }
         let gradient = local.gradient_of(*tensor);
         let scale = gradient.iter().fold(0f64, |most, &g| most.max(f64::from(g).abs()));
-        assert!(scale > 0.0 && scale.is_finite(), "{pair}/{}: input {input} has gradient {scale}", check.name);
+        assert!(scale.is_finite(), "{pair}/{}: input {input} has gradient {scale}", check.name);
+        largest = scale.max(largest);
         let elements: Vec<usize> = match data.len() <= SAMPLES {
             true => (0..data.len()).collect(),
             false => (0..SAMPLES).map(|_| random.below(data.len())).collect(),
@@ -77,7 +78,7 @@ fn run(pair: &str, check: &GradientCheck) -> usize {
             compared += 1;
         }
     }
-    assert!(compared > 0, "{pair}/{}: wants no gradient at all", check.name);
+    assert!(compared > 0 && largest > 0.0, "{pair}/{}: no gradient arrives at all", check.name);
     compared
 }
 

@@ -3,3 +3,7 @@
 
 mod adapters;
 mod gpu;
+mod gradients;
+mod kernels;
+mod local;
+mod numbers;
