@@ -6,4 +6,5 @@ mod gpu;
 mod gradients;
 mod kernels;
 mod local;
+mod naga;
 mod numbers;
