@@ -1,5 +1,12 @@
-//! All integration tests of the library in one binary.
+//! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod data;
+mod gpu;
+mod gradients;
+mod kernels;
+mod local;
+mod naga;
+mod numbers;
 mod world;
