@@ -2,8 +2,21 @@
 //!
 //! This crate knows no device, no file and no thread. [`PAIRS`] is the one list that tests, benches and checks walk.
 
+pub mod activation;
+pub mod adamw;
+pub mod add;
+pub mod cases;
+pub mod grid;
+pub mod noise;
+pub mod norm_sq;
+pub mod reduce;
+pub mod sink;
 pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
-pub const PAIRS: &[&spec::Pair] = &[];
+pub const PAIRS: &[&spec::Pair] =
+    &[&activation::PAIR, &adamw::PAIR, &add::PAIR, &norm_sq::PAIR, &reduce::PAIR];
+
+#[cfg(test)]
+mod check;
