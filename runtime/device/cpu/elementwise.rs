@@ -1,7 +1,7 @@
-//! Ops without sums: activation, gate, add, and the activations that matmul's epilogue shares.
+//! Ops without sums: activation, add, and the activations that matmul's epilogue shares.
 
 use pleach_shaders::spec::{Args, Call};
-use pleach_shaders::{activation, add, gate};
+use pleach_shaders::{activation, add};
 
 use super::math::{erf, exp, sigmoid, simd};
 use super::memory::{Need, Room};
@@ -16,58 +16,68 @@ pub(super) fn no_need(_: &Call) -> Need {
     Need::default()
 }
 
+/// See `activation`.
 #[inline(always)]
-fn gelu_tanh(x: f32) -> f32 {
+pub(super) fn gelu_tanh(x: f32) -> f32 {
     // (1 + tanh u) / 2 = sigmoid(2 u)
     x * sigmoid(2.0 * ROOT * x * (0.044715 * x).mul_add(x, 1.0))
 }
 
+/// See `activation`.
 #[inline(always)]
-fn gelu_tanh_slope(x: f32) -> f32 {
+pub(super) fn gelu_tanh_slope(x: f32) -> f32 {
     let s = sigmoid(2.0 * ROOT * x * (0.044715 * x).mul_add(x, 1.0));
     let inner = 2.0 * ROOT * (0.134_145 * x).mul_add(x, 1.0);
     (x * s * (1.0 - s)).mul_add(inner, s)
 }
 
+/// See `activation`.
 #[inline(always)]
-fn gelu_erf(x: f32) -> f32 {
+pub(super) fn gelu_erf(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// See `activation`.
 #[inline(always)]
-fn gelu_erf_slope(x: f32) -> f32 {
+pub(super) fn gelu_erf_slope(x: f32) -> f32 {
     let density = 0.5 * ROOT * exp(-0.5 * x * x);
     x.mul_add(density, 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)))
 }
 
+/// See `activation`.
 #[inline(always)]
-fn silu(x: f32) -> f32 {
+pub(super) fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
+/// See `activation`.
 #[inline(always)]
-fn silu_slope(x: f32) -> f32 {
+pub(super) fn silu_slope(x: f32) -> f32 {
     let s = sigmoid(x);
     (x * s).mul_add(1.0 - s, s)
 }
 
+/// See `activation`.
 #[inline(always)]
-fn relu(x: f32) -> f32 {
+pub(super) fn relu(x: f32) -> f32 {
     if x > 0.0 { x } else { 0.0 }
 }
 
+/// See `activation`.
 #[inline(always)]
-fn relu_slope(x: f32) -> f32 {
+pub(super) fn relu_slope(x: f32) -> f32 {
     if x > 0.0 { 1.0 } else { 0.0 }
 }
 
+/// See `activation`.
 #[inline(always)]
-fn relu_squared(x: f32) -> f32 {
+pub(super) fn relu_squared(x: f32) -> f32 {
     relu(x) * relu(x)
 }
 
+/// See `activation`.
 #[inline(always)]
-fn relu_squared_slope(x: f32) -> f32 {
+pub(super) fn relu_squared_slope(x: f32) -> f32 {
     2.0 * relu(x)
 }
 
@@ -89,6 +99,8 @@ macro_rules! with_kind {
         simd!({ $body })
     }};
 }
+
+pub(super) use with_kind;
 
 /// y = act(z), for a code from 1 on.
 pub(super) fn activate(kind: u32, y: &mut [f32], z: &[f32]) {
@@ -132,42 +144,6 @@ pub(super) fn activation_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
 /// Rows of a piece of about [`PIECE`] elements.
 pub(super) fn rows_of(width: usize) -> usize {
     (PIECE / width).max(1)
-}
-
-/// gate.forward.
-pub(super) fn gate_forward(args: &mut Args<'_>, room: &mut Room<'_>) {
-    let p: gate::Params = args.params();
-    let (n, f) = (p.n as usize, p.f as usize);
-    let gu = args.reads[0];
-    room.team.rows(n, rows_of(f), [(&mut *args.writes[0], f)], |range, [y]| {
-        with_kind!(p.kind, |act, slope| {
-            for (y, gu) in y.chunks_exact_mut(f).zip(gu[range.start * 2 * f..].chunks_exact(2 * f)) {
-                let (gate, up) = gu.split_at(f);
-                for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-                    *y = act(g) * u;
-                }
-            }
-        });
-    });
-}
-
-/// gate.backward.
-pub(super) fn gate_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
-    let p: gate::Params = args.params();
-    let (n, f) = (p.n as usize, p.f as usize);
-    let (dy, gu) = (args.reads[0], args.reads[1]);
-    room.team.rows(n, rows_of(f), [(&mut *args.writes[0], 2 * f)], |range, [dgu]| {
-        with_kind!(p.kind, |act, slope| {
-            let sources = dy[range.start * f..].chunks_exact(f).zip(gu[range.start * 2 * f..].chunks_exact(2 * f));
-            for (dgu, (dy, gu)) in dgu.chunks_exact_mut(2 * f).zip(sources) {
-                let ((dgate, dup), (gate, up)) = (dgu.split_at_mut(f), gu.split_at(f));
-                for i in 0..f {
-                    dgate[i] = dy[i] * up[i] * slope(gate[i]);
-                    dup[i] = dy[i] * act(gate[i]);
-                }
-            }
-        });
-    });
 }
 
 /// add.forward.

@@ -1,7 +1,7 @@
-//! embed, and the rows that the key/value cache takes.
+//! embed: rows of a table; their gradients by runs of equal ids.
 
 use pleach_shaders::spec::{Args, words};
-use pleach_shaders::{cache, embed, sink};
+use pleach_shaders::{embed, sink};
 
 use super::elementwise::rows_of;
 use super::math::simd;
@@ -58,18 +58,4 @@ pub(super) fn backward(args: &mut Args<'_>, room: &mut Room<'_>) {
             }
         });
     });
-}
-
-/// cache.append.
-pub(super) fn append(args: &mut Args<'_>, _: &mut Room<'_>) {
-    let p: cache::Params = args.params();
-    let (x, slots) = (args.reads[0], words(args.reads[1]));
-    let (width, from) = (p.width as usize, p.from as usize);
-    // A copy of a few rows: not worth waking threads.
-    for (x, &slot) in x.chunks_exact(p.w as usize).zip(slots) {
-        if slot != u32::MAX {
-            let at = slot as usize * width;
-            args.writes[0][at..at + width].copy_from_slice(&x[from..from + width]);
-        }
-    }
 }

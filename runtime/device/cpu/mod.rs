@@ -2,9 +2,16 @@
 //!
 //! Work is cut by shape alone, so that the number of threads changes no bit. Ops without a fast version run their spec.
 
+mod elementwise;
+mod embed;
+mod heads;
 mod math;
 mod memory;
+mod noise;
+mod norms;
+mod optimizer;
 mod product;
+mod reduce;
 mod share;
 mod table;
 
