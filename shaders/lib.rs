@@ -6,17 +6,34 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod cases;
+pub mod dropout;
+pub mod embed;
 pub mod grid;
+pub mod head_norm;
+pub mod layer_norm;
 pub mod noise;
 pub mod norm_sq;
 pub mod reduce;
+pub mod rms_norm;
+pub mod rope;
 pub mod sink;
 pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
-pub const PAIRS: &[&spec::Pair] =
-    &[&activation::PAIR, &adamw::PAIR, &add::PAIR, &norm_sq::PAIR, &reduce::PAIR];
+pub const PAIRS: &[&spec::Pair] = &[
+    &activation::PAIR,
+    &adamw::PAIR,
+    &add::PAIR,
+    &dropout::PAIR,
+    &embed::PAIR,
+    &head_norm::PAIR,
+    &layer_norm::PAIR,
+    &norm_sq::PAIR,
+    &reduce::PAIR,
+    &rms_norm::PAIR,
+    &rope::PAIR,
+];
 
 #[cfg(test)]
 mod check;

@@ -1,2 +1,3 @@
-//! Stub.
-fn main() {}
+//! All tests of the house in one binary.
+
+mod cpu;
