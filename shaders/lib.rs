@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod add;
+pub mod attention;
 pub mod cases;
 pub mod dropout;
 pub mod embed;
@@ -27,9 +28,10 @@ pub const PAIRS: &[&spec::Pair] = &[
     &layer_norm::PAIR,
     &head_norm::PAIR,
     &rope::PAIR,
+    &attention::PAIR,
     &activation::PAIR,
-    &dropout::PAIR,
     &add::PAIR,
+    &dropout::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
     &adamw::PAIR,

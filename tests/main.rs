@@ -1,10 +1,12 @@
-//! The tests of the whole: one binary of modules.
+//! All integration tests of the library in one binary.
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod data;
 mod gpu;
 mod gradients;
 mod kernels;
 mod local;
 mod naga;
 mod numbers;
+mod world;
