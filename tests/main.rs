@@ -1,4 +1,4 @@
-//! The tests of the whole: one binary of modules.
+//! All integration tests of the library in one binary.
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
