@@ -1,2 +1,5 @@
-//! Stub.
-fn main() {}
+//! The tests of the whole: one binary of modules.
+#![allow(clippy::unwrap_used)]
+
+mod formats;
+mod store;
