@@ -11,3 +11,8 @@ mod local;
 mod naga;
 mod numbers;
 mod world;
+//! The tests of the whole: one binary of modules.
+#![allow(clippy::unwrap_used)]
+
+mod formats;
+mod store;
