@@ -1,18 +1,15 @@
-//! All integration tests of the library in one binary.
+//! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
 mod cpu;
 mod data;
+mod formats;
 mod gpu;
 mod gradients;
 mod kernels;
 mod local;
 mod naga;
 mod numbers;
-mod world;
-//! The tests of the whole: one binary of modules.
-#![allow(clippy::unwrap_used)]
-
-mod formats;
 mod store;
+mod world;
