@@ -94,9 +94,11 @@ pub struct Room {
 pub fn room(chosen: &Chosen) -> Room {
     match chosen {
         Chosen::Cpu(_) => {
-            let mut system = sysinfo::System::new();
-            system.refresh_memory();
-            Room { bytes: Some(system.available_memory() / 10 * 7), activation_bytes: 1 << 40 }
+            let bytes = sysinfo::System::new().ok().map(|mut system| {
+                system.refresh_memory();
+                system.available_memory() / 10 * 7
+            });
+            Room { bytes, activation_bytes: 1 << 40 }
         }
         Chosen::Gpu(choice) => {
             let adapters = gpu::adapters();

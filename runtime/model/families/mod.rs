@@ -191,5 +191,4 @@ fn llama_like(config: &ModelConfig) -> bool {
         && config.feed_forward == FeedForward::SwiGlu
         && !config.projection_bias
         && config.attention_softcap == 0.0
-        && config.logit_softcap == 0.0
 }
