@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod add;
+pub mod attention;
 pub mod cases;
 pub mod dropout;
 pub mod embed;
@@ -25,6 +26,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &activation::PAIR,
     &adamw::PAIR,
     &add::PAIR,
+    &attention::PAIR,
     &dropout::PAIR,
     &embed::PAIR,
     &head_norm::PAIR,
