@@ -36,6 +36,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &activation::PAIR,
     &gate::PAIR,
     &add::PAIR,
+    &attention::PAIR,
     &dropout::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
