@@ -43,19 +43,31 @@
 //!     }
 //! }
 //!
-//! let [journal, compute] = ["journal", "compute"].map(Ref::<Counter>::new);
+//! // One actor: panicked, and served again in place.
 //! let fresh = |_: &Hired| Ok(Counter { count: 0 });
-//! let inner = compute.clone();
+//! let journal = Ref::<Counter>::new("journal");
+//! let alone = start(Team::new("alone", Plan::default()).child(Child::actor(&journal, fresh)), Settings::default())?;
+//! assert_eq!(journal.call(Ask::Add(2))?, 2);
+//! let fault = journal.call(Ask::Crash).unwrap_err(); // the mailbox survives, the state does not
+//! assert!(fault.what.contains("as asked"));
+//! assert_eq!(journal.call(Ask::Add(1))?, 1);
+//! assert_eq!(journal.generation(), 2);
+//! alone.stop();
+//! assert_eq!(alone.join(), Ending::Asked);
+//!
+//! // A run: three children, the last of which is a succession of two stages.
+//! let compute = Ref::<Counter>::new("compute");
+//! let asked = compute.clone();
 //! let stages = move |generation| {
-//!     // The team of one stage: a data actor, and the trainer, whose end ends the stage.
-//!     if generation > 2 { return Ok(None); }
-//!     let (data, compute) = (Ref::<Counter>::new("data"), inner.clone());
-//!     let asked = data.clone();
+//!     if generation > 2 {
+//!         return Ok(None);
+//!     }
+//!     let (data, compute) = (Ref::<Counter>::new("data"), asked.clone());
+//!     let draw = data.clone();
 //!     let train = move |hired: &Hired| {
 //!         for _ in 0..3 {
 //!             if hired.stopping() { return Err(Fault::new(FaultKind::Stopped, "stopped between steps")); }
-//!             let batch = asked.call(Ask::Add(1))?;
-//!             compute.call(Ask::Add(batch))?;
+//!             compute.call(Ask::Add(draw.call(Ask::Add(1))?))?;
 //!         }
 //!         Ok(())
 //!     };
@@ -69,15 +81,10 @@
 //!     .child(Child::actor(&journal, fresh))
 //!     .child(Child::thread(&compute, fresh).watched(Duration::from_secs(5)))
 //!     .child(Child::supervisor("stages", stages).successive().significant());
-//! let running = start(team, Settings::default())?;
-//!
-//! assert_eq!(journal.call(Ask::Add(2))?, 2);
-//! let fault = journal.call(Ask::Crash).unwrap_err(); // the mailbox survives, the state does not
-//! assert!(fault.what.contains("as asked"));
-//! assert_eq!(journal.call(Ask::Add(1))?, 1);
-//! assert_eq!(journal.generation(), 2);
-//! // Two stages end, the third does not exist: the succession is over, and with it the run.
-//! assert!(matches!(running.join(), Ending::Done { child, .. } if child == "stages"));
+//! let ending = start(team, Settings::default())?.join();
+//! // Two stages ended, there was no third: the succession is over, and with it the run.
+//! assert!(matches!(ending, Ending::Done { child, .. } if child == "stages"));
+//! assert_eq!(compute.generation(), 1);
 //! # Ok::<(), Fault>(())
 //! ```
 

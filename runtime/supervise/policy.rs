@@ -306,7 +306,8 @@ impl Policy {
         self.abandon(index, out);
         if condemned {
             self.stopped(index, out);
-        } else if !self.too_many_abandoned(index, Reason::Hung(busy)) {
+        }
+        if !self.too_many_abandoned(index, Reason::Hung(busy)) && !condemned {
             self.decide(now, index, was, Reason::Hung(busy), out);
         }
     }
@@ -407,7 +408,7 @@ impl Policy {
         for child in &mut self.children[affected] {
             if !child.forgotten {
                 child.condemned |= child.active();
-                child.wanted = child.spec.restart != Restart::Temporary;
+                child.wanted |= child.spec.restart != Restart::Temporary;
                 child.not_before = child.not_before.max(not_before);
             }
         }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, SpawnHandle};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 
 use super::behaviour::Site;
 use super::exit::{Ending, Incident, Reason, What};
@@ -75,7 +75,8 @@ pub(crate) struct Supervisor {
     watch: Option<(Duration, Watch)>,
     site: Arc<Site>,
     boss: Boss,
-    alarm: Option<SpawnHandle>,
+    /// The time of the earliest alarm that is set.
+    alarm: Option<Duration>,
     ended: bool,
 }
 
@@ -164,16 +165,19 @@ impl Supervisor {
         }
     }
 
+    /// Sees to it that a tick comes at the policy's deadline. No alarm is ever cancelled (a future cancelled in the same
+    /// breath as `terminate` makes actix spin for ever); one that comes in vain does no harm.
     fn set_alarm(&mut self, context: &mut Context<Self>) {
-        if let Some(alarm) = self.alarm.take() {
-            context.cancel_future(alarm);
+        let Some(deadline) = self.policy.deadline() else { return };
+        if self.ended || self.alarm.is_some_and(|alarm| alarm <= deadline) {
+            return;
         }
-        self.alarm = self.policy.deadline().map(|deadline| {
-            let left = deadline.saturating_sub(self.site.now());
-            context.run_later(left, |supervisor, context| {
+        self.alarm = Some(deadline);
+        context.run_later(deadline.saturating_sub(self.site.now()), move |supervisor, context| {
+            if supervisor.alarm == Some(deadline) {
                 supervisor.alarm = None;
-                supervisor.feed(Event::Tick, context);
-            })
+            }
+            supervisor.feed(Event::Tick, context);
         });
     }
 
