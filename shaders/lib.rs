@@ -6,7 +6,10 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod cases;
+pub mod gemm;
 pub mod grid;
+pub mod head;
+pub mod matmul;
 pub mod noise;
 pub mod norm_sq;
 pub mod reduce;
@@ -15,8 +18,15 @@ pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
-pub const PAIRS: &[&spec::Pair] =
-    &[&activation::PAIR, &adamw::PAIR, &add::PAIR, &norm_sq::PAIR, &reduce::PAIR];
+pub const PAIRS: &[&spec::Pair] = &[
+    &activation::PAIR,
+    &adamw::PAIR,
+    &add::PAIR,
+    &head::PAIR,
+    &matmul::PAIR,
+    &norm_sq::PAIR,
+    &reduce::PAIR,
+];
 
 #[cfg(test)]
 mod check;
