@@ -17,6 +17,9 @@ use crate::spec::Kernel;
 const SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
     ("grid", include_str!("shared/grid.wgsl")),
+    ("lanes", include_str!("shared/lanes.wgsl")),
+    ("rng", include_str!("shared/rng.wgsl")),
+    ("row_sum", include_str!("shared/row_sum.wgsl")),
     ("tick", include_str!("shared/tick.wgsl")),
 ];
 
@@ -216,8 +219,7 @@ struct Parser<'a> {
 }
 
 /// Binary operators by rising precedence.
-const LEVELS: &[&[&str]] =
-    &[&["||"], &["&&"], &["==", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: &[&[&str]] = &[&["||"], &["&&"], &["==", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
 
 impl Parser<'_> {
     fn next(&mut self) -> &str {
