@@ -20,23 +20,12 @@ pub struct Params {
 }
 
 /// reads x; writes packed.
-pub static PACK_F16: Op = op(
-    "cast.pack_f16",
-    |args| pack(args, f16_of),
-    |call, l| lower(call, l, &KERNELS[0]),
-);
+pub static PACK_F16: Op = op("cast.pack_f16", |args| pack(args, f16_of), |call, l| lower(call, l, &KERNELS[0]));
 /// reads packed; writes x.
-pub static UNPACK_F16: Op = op(
-    "cast.unpack_f16",
-    |args| unpack(args, f32_of_f16),
-    |call, l| lower(call, l, &KERNELS[1]),
-);
+pub static UNPACK_F16: Op =
+    op("cast.unpack_f16", |args| unpack(args, f32_of_f16), |call, l| lower(call, l, &KERNELS[1]));
 /// reads x; writes packed.
-pub static PACK_BF16: Op = op(
-    "cast.pack_bf16",
-    |args| pack(args, bf16_of),
-    |call, l| lower(call, l, &KERNELS[2]),
-);
+pub static PACK_BF16: Op = op("cast.pack_bf16", |args| pack(args, bf16_of), |call, l| lower(call, l, &KERNELS[2]));
 /// reads packed; writes x.
 pub static UNPACK_BF16: Op = op(
     "cast.unpack_bf16",
@@ -44,17 +33,8 @@ pub static UNPACK_BF16: Op = op(
     |call, l| lower(call, l, &KERNELS[3]),
 );
 
-const fn op(
-    name: &'static str,
-    spec: fn(&mut Args<'_>),
-    lower: fn(&Call, &mut Lowering<'_>),
-) -> Op {
-    Op {
-        name,
-        spec,
-        lower,
-        cost: |call| streaming(call, 8.0 * call.params::<Params>().len as f64),
-    }
+const fn op(name: &'static str, spec: fn(&mut Args<'_>), lower: fn(&Call, &mut Lowering<'_>)) -> Op {
+    Op { name, spec, lower, cost: |call| streaming(call, 8.0 * call.params::<Params>().len as f64) }
 }
 
 /// The bits of the nearest f16; halfway cases go to the even one, beyond 65520 to infinity.
@@ -68,11 +48,7 @@ pub fn f16_of(x: f32) -> u32 {
         _ => {
             let shift = 126 - (size >> 23);
             let mantissa = size & 0x7f_ffff | 0x80_0000;
-            let (kept, rest, middle) = (
-                mantissa >> shift,
-                mantissa & ((1 << shift) - 1),
-                1 << (shift - 1),
-            );
+            let (kept, rest, middle) = (mantissa >> shift, mantissa & ((1 << shift) - 1), 1 << (shift - 1));
             sign | (kept + u32::from(rest > middle || rest == middle && kept & 1 == 1))
         }
     }
@@ -91,11 +67,7 @@ pub fn f32_of_f16(bits: u32) -> f32 {
 /// The bits of the nearest bfloat16; halfway cases go to the even one.
 pub fn bf16_of(x: f32) -> u32 {
     let bits = x.to_bits();
-    if x.is_nan() {
-        bits >> 16 | 0x40
-    } else {
-        bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16
-    }
+    if x.is_nan() { bits >> 16 | 0x40 } else { bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16 }
 }
 
 fn pack(args: &mut Args<'_>, bits: fn(f32) -> u32) {
@@ -112,46 +84,17 @@ fn unpack(args: &mut Args<'_>, value: fn(u32) -> f32) {
 
 /// A call of one of the casts: `from` holds what the op reads, `to` what it writes; x is the f32 side.
 pub fn call(op: &'static Op, from: Tensor, to: Tensor) -> Call {
-    let len = if *op == PACK_F16 || *op == PACK_BF16 {
-        from.shape.len()
-    } else {
-        to.shape.len()
-    };
-    assert_eq!(
-        from.shape.len() + to.shape.len(),
-        len + len.div_ceil(2),
-        "two elements to a word"
-    );
-    Call::new(
-        op,
-        &Params {
-            len: len as u32,
-            spare: [0; 3],
-        },
-        &[from],
-        &[to],
-    )
+    let len = if *op == PACK_F16 || *op == PACK_BF16 { from.shape.len() } else { to.shape.len() };
+    assert_eq!(from.shape.len() + to.shape.len(), len + len.div_ceil(2), "two elements to a word");
+    Call::new(op, &Params { len: len as u32, spare: [0; 3] }, &[from], &[to])
 }
 
 const PACKING: &[(&str, Access)] = &[("x", Access::Read), ("packed_out", Access::Write)];
 const UNPACKING: &[(&str, Access)] = &[("packed", Access::Read), ("x_out", Access::Write)];
 
-const fn kernel(
-    name: &'static str,
-    entry: &'static str,
-    storage: &'static [(&'static str, Access)],
-) -> Kernel {
+const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
     let source = include_str!("cast.wgsl");
-    Kernel {
-        name,
-        source,
-        entry,
-        storage,
-        tick: false,
-        params_size: 16,
-        defines: &[],
-        overrides: &[],
-    }
+    Kernel { name, source, entry, storage, tick: false, params_size: 16, defines: &[], overrides: &[] }
 }
 
 static KERNELS: [Kernel; 4] = [
@@ -164,70 +107,25 @@ static KERNELS: [Kernel; 4] = [
 fn lower(call: &Call, l: &mut Lowering<'_>, kernel: &'static Kernel) {
     let p: Params = call.params();
     let bound = [l.whole(call.reads[0]), l.whole(call.writes[0])];
-    l.dispatch(
-        kernel,
-        &p,
-        &bound,
-        threads(p.len.div_ceil(2) as usize, 64),
-        (call.op.cost)(call),
-    );
+    l.dispatch(kernel, &p, &bound, threads(p.len.div_ceil(2) as usize, 64), (call.op.cost)(call));
 }
 
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     // Halfway cases, both limits of subnormals, overflow, signs.
-    let edges = [
-        0.0,
-        -0.0,
-        1.0,
-        1.000_488_3,
-        1.001_464_8,
-        65504.0,
-        65519.99,
-        65520.0,
-        1e9,
-        -6.1e-5,
-        2.98e-8,
-        2.99e-8,
-    ];
-    let many: Vec<f32> = values(1, 1021)
-        .iter()
-        .enumerate()
-        .map(|(i, x)| x * 2f32.powi(i as i32 % 44 - 27))
-        .collect();
-    for (name, x) in [
-        ("edges", edges.to_vec()),
-        ("one element", vec![0.1]),
-        ("all sizes, odd length", many),
-    ] {
+    let edges = [0.0, -0.0, 1.0, 1.000_488_3, 1.001_464_8, 65504.0, 65519.99, 65520.0, 1e9, -6.1e-5, 2.98e-8, 2.99e-8];
+    let many: Vec<f32> = values(1, 1021).iter().enumerate().map(|(i, x)| x * 2f32.powi(i as i32 % 44 - 27)).collect();
+    for (name, x) in [("edges", edges.to_vec()), ("one element", vec![0.1]), ("all sizes, odd length", many)] {
         let (len, pairs) = (x.len(), x.len().div_ceil(2));
-        let params = Params {
-            len: len as u32,
-            spare: [0; 3],
-        };
+        let params = Params { len: len as u32, spare: [0; 3] };
         for op in [&PACK_F16, &PACK_BF16] {
-            out.push(
-                Build::new(name)
-                    .read(&[len], x.clone())
-                    .write_words(&[pairs])
-                    .call(op, &params),
-            );
+            out.push(Build::new(name).read(&[len], x.clone()).write_words(&[pairs]).call(op, &params));
         }
-        for (op, bits) in [
-            (&UNPACK_F16, f16_of as fn(f32) -> u32),
-            (&UNPACK_BF16, bf16_of),
-        ] {
+        for (op, bits) in [(&UNPACK_F16, f16_of as fn(f32) -> u32), (&UNPACK_BF16, bf16_of)] {
             let finite = |x: f32| bits(x.clamp(-6e4, 6e4));
-            let packed: Vec<u32> = x
-                .chunks(2)
-                .map(|pair| finite(pair[0]) | finite(*pair.last().unwrap_or(&0.0)) << 16)
-                .collect();
-            out.push(
-                Build::new(name)
-                    .words(&[pairs], &packed)
-                    .write(&[len])
-                    .call(op, &params),
-            );
+            let packed: Vec<u32> =
+                x.chunks(2).map(|pair| finite(pair[0]) | finite(*pair.last().unwrap_or(&0.0)) << 16).collect();
+            out.push(Build::new(name).words(&[pairs], &packed).write(&[len]).call(op, &params));
         }
     }
     out
@@ -241,11 +139,7 @@ pub const PAIR: Pair = Pair {
     kernels: &[&KERNELS[0], &KERNELS[1], &KERNELS[2], &KERNELS[3]],
     cases,
     gradients: Vec::new,
-    tolerance: Tolerance {
-        absolute: 0.0,
-        relative: 0.0,
-        why: "integer arithmetic is exact",
-    },
+    tolerance: Tolerance { absolute: 0.0, relative: 0.0, why: "integer arithmetic is exact" },
 };
 
 #[cfg(test)]
@@ -275,10 +169,7 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_nearest_even() {
-        assert_eq!(
-            [1.0, 1.003_906_3, 1.011_718_8, 3.4e38].map(bf16_of),
-            [0x3f80, 0x3f80, 0x3f82, 0x7f80]
-        );
+        assert_eq!([1.0, 1.003_906_3, 1.011_718_8, 3.4e38].map(bf16_of), [0x3f80, 0x3f80, 0x3f82, 0x7f80]);
         assert!(f32::from_bits(bf16_of(f32::from_bits(0x7f80_0001)) << 16).is_nan());
     }
 }

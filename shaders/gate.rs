@@ -9,8 +9,7 @@ use crate::grid::{streaming, threads};
 use crate::noise::values;
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor,
-    Tolerance,
+    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -49,12 +48,8 @@ fn forward(args: &mut Args<'_>) {
     let f = p.f as usize;
     for row in 0..p.n as usize {
         for col in 0..f {
-            let (gate, up) = (
-                args.reads[0][2 * row * f + col],
-                args.reads[0][(2 * row + 1) * f + col],
-            );
-            args.writes[0][row * f + col] =
-                (activate(p.kind, f64::from(gate)) * f64::from(up)) as f32;
+            let (gate, up) = (args.reads[0][2 * row * f + col], args.reads[0][(2 * row + 1) * f + col]);
+            args.writes[0][row * f + col] = (activate(p.kind, f64::from(gate)) * f64::from(up)) as f32;
         }
     }
 }
@@ -67,16 +62,8 @@ fn backward(args: &mut Args<'_>) {
         for col in 0..f {
             let (at, dy) = (2 * row * f + col, f64::from(dy[row * f + col]));
             let (gate, up) = (f64::from(gu[at]), f64::from(gu[at + f]));
-            sink::store(
-                &mut args.writes[0][at],
-                (dy * up * slope(p.kind, gate)) as f32,
-                p.sink,
-            );
-            sink::store(
-                &mut args.writes[0][at + f],
-                (dy * activate(p.kind, gate)) as f32,
-                p.sink,
-            );
+            sink::store(&mut args.writes[0][at], (dy * up * slope(p.kind, gate)) as f32, p.sink);
+            sink::store(&mut args.writes[0][at + f], (dy * activate(p.kind, gate)) as f32, p.sink);
         }
     }
 }
@@ -86,25 +73,12 @@ pub fn record(r: &mut dyn Recorder, gu: Tensor, kind: Activation) -> Tensor {
     let (n, width) = (gu.shape.rows(), gu.shape.row_len());
     assert!(width.is_multiple_of(2), "gate and up side by side");
     let y = r.tensor("gate", &[n, width / 2], Dtype::F32);
-    let params = Params {
-        n: n as u32,
-        f: width as u32 / 2,
-        kind: kind.code(),
-        sink: sink::WRITE,
-    };
+    let params = Params { n: n as u32, f: width as u32 / 2, kind: kind.code(), sink: sink::WRITE };
     r.call(Call::new(&FORWARD, &params, &[gu], &[y]));
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dgu, how) = sink::gradient(r, gu);
         if how != sink::ABSENT {
-            r.call(Call::new(
-                &BACKWARD,
-                &Params {
-                    sink: how,
-                    ..params
-                },
-                &[dy, gu],
-                &[dgu],
-            ));
+            r.call(Call::new(&BACKWARD, &Params { sink: how, ..params }, &[dy, gu], &[dgu]));
         }
     };
     r.rule(y, Box::new(rule));
@@ -125,82 +99,41 @@ static FORWARD_KERNEL: Kernel = Kernel {
 static BACKWARD_KERNEL: Kernel = Kernel {
     name: "gate.backward",
     entry: "backward",
-    storage: &[
-        ("gu", Access::Read),
-        ("dy", Access::Read),
-        ("dgu", Access::Write),
-    ],
+    storage: &[("gu", Access::Read), ("dy", Access::Read), ("dgu", Access::Write)],
     ..FORWARD_KERNEL
 };
 
 fn sizes(p: Params) -> (Params, [(&'static str, u32); 1], [u32; 3]) {
     let vec = if p.f.is_multiple_of(4) { 4 } else { 1 };
     let sizes = Params { f: p.f / vec, ..p };
-    (
-        sizes,
-        [("VEC", vec)],
-        threads(p.n as usize * sizes.f as usize, 64),
-    )
+    (sizes, [("VEC", vec)], threads(p.n as usize * sizes.f as usize, 64))
 }
 
 fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
     let (sizes, defines, grid) = sizes(call.params());
     let bound = [l.whole(call.reads[0]), l.whole(call.writes[0])];
-    l.dispatch_with(
-        &FORWARD_KERNEL,
-        &sizes,
-        &bound,
-        grid,
-        (FORWARD.cost)(call),
-        &defines,
-        &[],
-    );
+    l.dispatch_with(&FORWARD_KERNEL, &sizes, &bound, grid, (FORWARD.cost)(call), &defines, &[]);
 }
 
 fn lower_backward(call: &Call, l: &mut Lowering<'_>) {
     let (sizes, defines, grid) = sizes(call.params());
-    let bound = [
-        l.whole(call.reads[1]),
-        l.whole(call.reads[0]),
-        l.whole(call.writes[0]),
-    ];
-    l.dispatch_with(
-        &BACKWARD_KERNEL,
-        &sizes,
-        &bound,
-        grid,
-        (BACKWARD.cost)(call),
-        &defines,
-        &[],
-    );
+    let bound = [l.whole(call.reads[1]), l.whole(call.reads[0]), l.whole(call.writes[0])];
+    l.dispatch_with(&BACKWARD_KERNEL, &sizes, &bound, grid, (BACKWARD.cost)(call), &defines, &[]);
 }
 
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     for kind in Activation::ALL {
-        for (name, n, f, how) in [
-            ("one number", 1, 1, sink::WRITE),
-            ("odd width", 13, 7, sink::ADD),
-            ("vectors", 9, 32, sink::WRITE),
-        ] {
-            let params = Params {
-                n: n as u32,
-                f: f as u32,
-                kind: kind.code(),
-                sink: how,
-            };
+        for (name, n, f, how) in
+            [("one number", 1, 1, sink::WRITE), ("odd width", 13, 7, sink::ADD), ("vectors", 9, 32, sink::WRITE)]
+        {
+            let params = Params { n: n as u32, f: f as u32, kind: kind.code(), sink: how };
             // From -8 to 8: both tails of every activation.
             let gu: Vec<f32> = values(1, 2 * n * f).iter().map(|x| 8.0 * x).collect();
             let build = Build::new(name).read(&[n, 2 * f], gu.clone());
             out.push(build.write(&[n, f]).call(&FORWARD, &params));
-            let build = Build::new(name)
-                .read(&[n, f], values(2, n * f))
-                .read(&[n, 2 * f], gu);
-            out.push(
-                build
-                    .write_over(&[n, 2 * f], values(3, 2 * n * f))
-                    .call(&BACKWARD, &params),
-            );
+            let build = Build::new(name).read(&[n, f], values(2, n * f)).read(&[n, 2 * f], gu);
+            out.push(build.write_over(&[n, 2 * f], values(3, 2 * n * f)).call(&BACKWARD, &params));
         }
     }
     out
@@ -209,16 +142,8 @@ fn cases() -> Vec<Case> {
 fn gradients() -> Vec<GradientCheck> {
     let inputs = || vec![input(0, &[3, 10], values(1, 30), true)];
     vec![
-        GradientCheck {
-            name: "gate silu",
-            inputs: inputs(),
-            record: |r, t| record(r, t[0], Activation::Silu),
-        },
-        GradientCheck {
-            name: "gate gelu",
-            inputs: inputs(),
-            record: |r, t| record(r, t[0], Activation::GeluTanh),
-        },
+        GradientCheck { name: "gate silu", inputs: inputs(), record: |r, t| record(r, t[0], Activation::Silu) },
+        GradientCheck { name: "gate gelu", inputs: inputs(), record: |r, t| record(r, t[0], Activation::GeluTanh) },
     ]
 }
 

@@ -8,6 +8,10 @@ pub mod add;
 pub mod attention;
 pub mod cache;
 pub mod cases;
+pub mod gemm;
+pub mod grid;
+pub mod head;
+pub mod matmul;
 pub mod cast;
 pub mod dropout;
 pub mod embed;
@@ -30,6 +34,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &embed::PAIR,
     &rms_norm::PAIR,
     &layer_norm::PAIR,
+    &matmul::PAIR,
     &head_norm::PAIR,
     &rope::PAIR,
     &attention::PAIR,
@@ -38,6 +43,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &add::PAIR,
     &attention::PAIR,
     &dropout::PAIR,
+    &head::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
     &adamw::PAIR,

@@ -12,9 +12,7 @@
 use crate::cases::Build;
 use crate::grid::{grid, streaming, threads};
 use crate::noise::{philox, unit};
-use crate::spec::{
-    Access, Args, Call, Case, Kernel, Lowering, Op, Pair, Tensor, Tick, Tolerance, words,
-};
+use crate::spec::{Access, Args, Call, Case, Kernel, Lowering, Op, Pair, Tensor, Tick, Tolerance, words};
 use bytemuck::{Pod, Zeroable};
 
 /// Pick; also the kernels' uniform.
@@ -49,16 +47,10 @@ fn pick(args: &mut Args<'_>) {
         let logits = &args.reads[0][row * v..(row + 1) * v];
         let used = r - (tick.recent as usize).min(r);
         let recent = &words(args.reads[1])[row * r..(row + 1) * r][used..];
-        let scaled: Vec<f32> = (0..v)
-            .map(|id| scale(logits[id], recent.contains(&(id as u32)), tick))
-            .collect();
+        let scaled: Vec<f32> = (0..v).map(|id| scale(logits[id], recent.contains(&(id as u32)), tick)).collect();
         let keys = &words(args.reads[2])[2 * row..2 * row + 2];
         let noise = philox([tick.seed_lo, tick.seed_hi], [keys[0], keys[1], 0, PURPOSE]);
-        let token = if tick.temperature == 0.0 {
-            greedy(&scaled)
-        } else {
-            draw(&scaled, tick, unit(noise[0]))
-        };
+        let token = if tick.temperature == 0.0 { greedy(&scaled) } else { draw(&scaled, tick, unit(noise[0])) };
         let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&x| f64::from(x - top).exp()).sum();
         args.writes[0][row] = f32::from_bits(token as u32);
@@ -72,18 +64,11 @@ fn scale(logit: f32, repeated: bool, tick: &Tick) -> f32 {
         (true, true) => logit / tick.repetition,
         (true, false) => logit * tick.repetition,
     };
-    if tick.temperature > 0.0 {
-        value / tick.temperature
-    } else {
-        value
-    }
+    if tick.temperature > 0.0 { value / tick.temperature } else { value }
 }
 
 fn greedy(scaled: &[f32]) -> usize {
-    (0..scaled.len())
-        .rev()
-        .max_by(|&a, &b| scaled[a].total_cmp(&scaled[b]))
-        .expect("a vocabulary is not empty")
+    (0..scaled.len()).rev().max_by(|&a, &b| scaled[a].total_cmp(&scaled[b])).expect("a vocabulary is not empty")
 }
 
 /// The filters as they are said, on the sorted logits; then the inverse of the cumulative distribution at `u`.
@@ -99,28 +84,12 @@ fn draw(scaled: &[f32], tick: &Tick, u: f32) -> usize {
     if tick.top_p < 1.0 {
         let kept: Vec<f32> = sorted.iter().copied().filter(|&z| z >= least).collect();
         let wanted = f64::from(tick.top_p) * kept.iter().map(|&z| weight(z)).sum::<f64>();
-        let likelier = |z: f32| {
-            kept.iter()
-                .filter(|&&other| other > z)
-                .map(|&other| weight(other))
-                .sum::<f64>()
-        };
-        least = kept
-            .iter()
-            .copied()
-            .take_while(|&z| z == top || likelier(z) < wanted)
-            .last()
-            .unwrap_or(top);
+        let likelier = |z: f32| kept.iter().filter(|&&other| other > z).map(|&other| weight(other)).sum::<f64>();
+        least = kept.iter().copied().take_while(|&z| z == top || likelier(z) < wanted).last().unwrap_or(top);
     }
     let weights: Vec<f64> = scaled
         .iter()
-        .map(|&z| {
-            if z >= least && weight(z) >= f64::from(tick.min_p) {
-                weight(z)
-            } else {
-                0.0
-            }
-        })
+        .map(|&z| if z >= least && weight(z) >= f64::from(tick.min_p) { weight(z) } else { 0.0 })
         .collect();
     let aim = f64::from(u) * weights.iter().sum::<f64>();
     let mut passed = 0.0;
@@ -133,25 +102,10 @@ fn draw(scaled: &[f32], tick: &Tick, u: f32) -> usize {
 
 /// The call: logits (b, v), recent (b, r), keys (b, 2) -> token (b), logp (b).
 pub fn call(logits: Tensor, recent: Tensor, keys: Tensor, token: Tensor, logp: Tensor) -> Call {
-    let (b, v, r) = (
-        logits.shape.rows(),
-        logits.shape.row_len(),
-        recent.shape.row_len(),
-    );
-    assert!(
-        recent.shape.rows() == b && keys.shape.len() == 2 * b,
-        "recent tokens and noise keys of each row"
-    );
-    assert!(
-        token.shape.len() == b && logp.shape.len() == b,
-        "one token per row"
-    );
-    let params = Params {
-        b: b as u32,
-        v: v as u32,
-        r: r as u32,
-        spare: 0,
-    };
+    let (b, v, r) = (logits.shape.rows(), logits.shape.row_len(), recent.shape.row_len());
+    assert!(recent.shape.rows() == b && keys.shape.len() == 2 * b, "recent tokens and noise keys of each row");
+    assert!(token.shape.len() == b && logp.shape.len() == b, "one token per row");
+    let params = Params { b: b as u32, v: v as u32, r: r as u32, spare: 0 };
     Call::new(&PICK, &params, &[logits, recent, keys], &[token, logp])
 }
 
@@ -159,11 +113,7 @@ static SCALE_KERNEL: Kernel = Kernel {
     name: "sample.scale",
     source: include_str!("sample.wgsl"),
     entry: "scale",
-    storage: &[
-        ("logits", Access::Read),
-        ("recent", Access::Read),
-        ("scaled_out", Access::Write),
-    ],
+    storage: &[("logits", Access::Read), ("recent", Access::Read), ("scaled_out", Access::Write)],
     tick: true,
     params_size: 16,
     defines: &[("WG", &[256, 8])],
@@ -185,9 +135,7 @@ static PICK_KERNEL: Kernel = Kernel {
 
 fn lower(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
-    let [logits, recent, keys] = call.reads[..] else {
-        panic!("sample.pick reads three tensors")
-    };
+    let [logits, recent, keys] = call.reads[..] else { panic!("sample.pick reads three tensors") };
     let (logits, recent, keys) = (l.whole(logits), l.whole(recent), l.whole(keys));
     let (token, logp) = (l.whole(call.writes[0]), l.whole(call.writes[1]));
     let scaled = l.scratch(logits.len);
@@ -197,128 +145,40 @@ fn lower(call: &Call, l: &mut Lowering<'_>) {
     let elements = threads(logits.len as usize, 64);
     l.dispatch(&SCALE_KERNEL, &p, &[logits, recent, scaled], elements, cost);
     let bound = [logits, scaled, keys, token, logp];
-    l.dispatch_with(
-        &PICK_KERNEL,
-        &p,
-        &bound,
-        grid(p.b as usize),
-        cost,
-        &[("WG", width)],
-        &[],
-    );
+    l.dispatch_with(&PICK_KERNEL, &p, &bound, grid(p.b as usize), cost, &[("WG", width)], &[]);
 }
 
 /// Logits in steps of 1/4 in a shuffled order: far enough apart that rounding cannot move a limit.
 fn logits(b: usize, v: usize) -> Vec<f32> {
     let order = |row: usize, id: usize| (id * 7919 + row * 31 + 5) % v;
-    (0..b * v)
-        .map(|i| 4.0 - 0.25 * order(i / v, i % v).min(60) as f32)
-        .collect()
+    (0..b * v).map(|i| 4.0 - 0.25 * order(i / v, i % v).min(60) as f32).collect()
 }
 
 fn cases() -> Vec<Case> {
-    let off = Tick {
-        temperature: 1.0,
-        top_p: 1.0,
-        repetition: 1.0,
-        seed_lo: 17,
-        seed_hi: 3,
-        ..Tick::default()
-    };
+    let off = Tick { temperature: 1.0, top_p: 1.0, repetition: 1.0, seed_lo: 17, seed_hi: 3, ..Tick::default() };
     [
         ("one token", 1, 1, off),
         ("plain", 33, 65, off),
-        (
-            "greedy",
-            5,
-            300,
-            Tick {
-                temperature: 0.0,
-                ..off
-            },
-        ),
-        (
-            "greedy with penalty",
-            7,
-            65,
-            Tick {
-                temperature: 0.0,
-                repetition: 3.0,
-                recent: 4,
-                ..off
-            },
-        ),
-        (
-            "hot",
-            9,
-            1021,
-            Tick {
-                temperature: 3.0,
-                ..off
-            },
-        ),
+        ("greedy", 5, 300, Tick { temperature: 0.0, ..off }),
+        ("greedy with penalty", 7, 65, Tick { temperature: 0.0, repetition: 3.0, recent: 4, ..off }),
+        ("hot", 9, 1021, Tick { temperature: 3.0, ..off }),
         ("top-k", 33, 257, Tick { top_k: 7, ..off }),
-        (
-            "top-k of more than there are",
-            3,
-            20,
-            Tick { top_k: 50, ..off },
-        ),
+        ("top-k of more than there are", 3, 20, Tick { top_k: 50, ..off }),
         ("top-p", 33, 65, Tick { top_p: 0.83, ..off }),
         ("top-p of nothing", 3, 65, Tick { top_p: 0.0, ..off }),
         ("min-p", 33, 65, Tick { min_p: 0.3, ..off }),
-        (
-            "repetition, only the latest",
-            17,
-            65,
-            Tick {
-                repetition: 1.7,
-                recent: 3,
-                ..off
-            },
-        ),
-        (
-            "everything",
-            33,
-            1500,
-            Tick {
-                temperature: 0.7,
-                top_k: 20,
-                top_p: 0.87,
-                min_p: 0.04,
-                recent: 9,
-                ..off
-            },
-        ),
+        ("repetition, only the latest", 17, 65, Tick { repetition: 1.7, recent: 3, ..off }),
+        ("everything", 33, 1500, Tick { temperature: 0.7, top_k: 20, top_p: 0.87, min_p: 0.04, recent: 9, ..off }),
     ]
     .into_iter()
     .map(|(name, b, v, tick)| {
         let r = 6;
-        let recent: Vec<u32> = (0..b * r)
-            .map(|i| {
-                if i % 5 == 0 {
-                    u32::MAX
-                } else {
-                    (i * i * 13 % v) as u32
-                }
-            })
-            .collect();
+        let recent: Vec<u32> =
+            (0..b * r).map(|i| if i % 5 == 0 { u32::MAX } else { (i * i * 13 % v) as u32 }).collect();
         let keys: Vec<u32> = (0..2 * b as u32).collect();
-        let build = Build::new(name)
-            .tick(tick)
-            .read(&[b, v], logits(b, v))
-            .words(&[b, r], &recent);
-        let params = Params {
-            b: b as u32,
-            v: v as u32,
-            r: r as u32,
-            spare: 0,
-        };
-        build
-            .words(&[b, 2], &keys)
-            .write_words(&[b])
-            .write(&[b])
-            .call(&PICK, &params)
+        let build = Build::new(name).tick(tick).read(&[b, v], logits(b, v)).words(&[b, r], &recent);
+        let params = Params { b: b as u32, v: v as u32, r: r as u32, spare: 0 };
+        build.words(&[b, 2], &keys).write_words(&[b]).write(&[b]).call(&PICK, &params)
     })
     .collect()
 }
@@ -363,9 +223,7 @@ mod tests {
 
     /// The tokens that some u reaches.
     fn reached(scaled: &[f32], tick: &Tick) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..1000)
-            .map(|i| draw(scaled, tick, i as f32 / 1000.0))
-            .collect();
+        let mut all: Vec<usize> = (0..1000).map(|i| draw(scaled, tick, i as f32 / 1000.0)).collect();
         all.dedup();
         all
     }
@@ -376,57 +234,11 @@ mod tests {
         let scaled = [0.15f32.ln(), 0.5f32.ln(), 0.05f32.ln(), 0.3f32.ln()];
         assert_eq!(reached(&scaled, &PLAIN), [0, 1, 2, 3]);
         assert_eq!(reached(&scaled, &Tick { top_k: 2, ..PLAIN }), [1, 3]);
-        assert_eq!(
-            reached(
-                &scaled,
-                &Tick {
-                    top_p: 0.7,
-                    ..PLAIN
-                }
-            ),
-            [1, 3]
-        );
-        assert_eq!(
-            reached(
-                &scaled,
-                &Tick {
-                    top_p: 0.4,
-                    ..PLAIN
-                }
-            ),
-            [1]
-        );
-        assert_eq!(
-            reached(
-                &scaled,
-                &Tick {
-                    top_p: 0.9,
-                    ..PLAIN
-                }
-            ),
-            [0, 1, 3]
-        );
-        assert_eq!(
-            reached(
-                &scaled,
-                &Tick {
-                    min_p: 0.2,
-                    ..PLAIN
-                }
-            ),
-            [0, 1, 3]
-        );
-        assert_eq!(
-            reached(
-                &scaled,
-                &Tick {
-                    top_k: 3,
-                    top_p: 0.5,
-                    ..PLAIN
-                }
-            ),
-            [1]
-        );
+        assert_eq!(reached(&scaled, &Tick { top_p: 0.7, ..PLAIN }), [1, 3]);
+        assert_eq!(reached(&scaled, &Tick { top_p: 0.4, ..PLAIN }), [1]);
+        assert_eq!(reached(&scaled, &Tick { top_p: 0.9, ..PLAIN }), [0, 1, 3]);
+        assert_eq!(reached(&scaled, &Tick { min_p: 0.2, ..PLAIN }), [0, 1, 3]);
+        assert_eq!(reached(&scaled, &Tick { top_k: 3, top_p: 0.5, ..PLAIN }), [1]);
     }
 
     #[test]
@@ -440,10 +252,7 @@ mod tests {
         for (id, &count) in counts.iter().enumerate() {
             let expected = f64::from(scaled[id]).exp() / sum;
             let deviation = (expected * (1.0 - expected) / 200_000.0).sqrt();
-            assert!(
-                (f64::from(count) / 200_000.0 - expected).abs() < 5.0 * deviation,
-                "token {id}"
-            );
+            assert!((f64::from(count) / 200_000.0 - expected).abs() < 5.0 * deviation, "token {id}");
         }
     }
 
