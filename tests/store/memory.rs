@@ -36,9 +36,9 @@ pub(super) struct Injected {
 /// Which syncs a careless store would forget; the tests prove that they would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forget {
-    FileSync,
-    FolderSync,
-    RenameSync,
+    File,
+    Folder,
+    Rename,
 }
 
 #[derive(Clone, Debug)]
@@ -372,7 +372,7 @@ impl Store for Memory {
             id
         };
         fill(&mut Writer { disk: self, path: file, id })?;
-        self.world().sync(id, Forget::FileSync, file)
+        self.world().sync(id, Forget::File, file)
     }
 
     fn append(&self, file: &Path, at: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
@@ -391,8 +391,8 @@ impl Store for Memory {
             pending.push(Change::Cut(at));
         }
         drop(world);
-        Writer { disk: self, path: file, id }.write(bytes)?;
-        if durable { self.world().sync(id, Forget::FileSync, file) } else { Ok(()) }
+        Writer { disk: self, path: file, id }.write_all(bytes)?;
+        if durable { self.world().sync(id, Forget::File, file) } else { Ok(()) }
     }
 
     fn make(&self, folder: &Path) -> io::Result<()> {
@@ -409,13 +409,13 @@ impl Store for Memory {
             return Err(broken());
         }
         let parent_id = world.find(parent)?;
-        world.sync(parent_id, Forget::FolderSync, parent)
+        world.sync(parent_id, Forget::Folder, parent)
     }
 
     fn sync(&self, folder: &Path) -> io::Result<()> {
         let mut world = self.world();
         let id = world.find(folder)?;
-        world.sync(id, Forget::FolderSync, folder)
+        world.sync(id, Forget::Folder, folder)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -436,17 +436,15 @@ impl Store for Memory {
         }
         let parent = to.parent().unwrap();
         let parent_id = world.find(parent)?;
-        world.sync(parent_id, Forget::RenameSync, parent)
+        world.sync(parent_id, Forget::Rename, parent)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         let whole = world.tick(path)?;
         let id = world.find(path)?;
-        if let Node::Folder { now, .. } = &world.nodes[id] {
-            if !now.is_empty() {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
+        if matches!(&world.nodes[id], Node::Folder { now, .. } if !now.is_empty()) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let (now, pending, name) = world.folder_of(path)?;
         now.remove(&name);

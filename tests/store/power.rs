@@ -65,7 +65,7 @@ fn a_power_cut_leaves_the_old_checkpoint_or_the_new_one() {
 
 #[test]
 fn a_forgotten_sync_would_be_seen() {
-    for forget in [Forget::FileSync, Forget::FolderSync, Forget::RenameSync] {
+    for forget in [Forget::File, Forget::Folder, Forget::Rename] {
         let (cuts, wrong) = violations(5, 10, Some(forget));
         assert!(!wrong.is_empty(), "{forget:?}: nothing was found in {cuts} cuts");
     }
