@@ -65,6 +65,7 @@ impl RunFolder {
     pub fn open(store: Arc<dyn Store>, root: &Path) -> Result<RunFolder, Fault> {
         store.make(root).map_err(|e| Fault::disk("make", root, &e))?;
         let swept = recover::sweep(&*store, root)?;
+        recover::settle(&*store, root)?;
         let next_seq = recover::highest_seq(&*store, root)? + 1;
         ballast::load(&*store, root);
         let (root, doubtful) = (root.to_path_buf(), BTreeSet::new());

@@ -133,6 +133,27 @@ pub(super) fn highest_seq(store: &dyn Store, root: &Path) -> Result<u64, Fault> 
     Ok(stage_entries(store, root)?.iter().filter_map(|(_, name)| number(name)).max().unwrap_or(0))
 }
 
+/// Makes the folders above all checkpoints durable: a process that died may have made one, or renamed a checkpoint into it,
+/// and never come to its sync; what is saved from now on would hang in the air.
+pub(super) fn settle(store: &dyn Store, root: &Path) -> Result<(), Fault> {
+    let sync = |folder: &Path| store.sync(folder).map_err(|e| (Fault::disk("sync", folder, &e), e.kind()));
+    for above in root.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
+        match sync(above) {
+            // A folder that this user may not even open was not made by the run.
+            Err((_, io::ErrorKind::PermissionDenied)) => {}
+            done => done.map_err(|(fault, _)| fault)?,
+        }
+    }
+    let stages = root.join(STAGES);
+    let mut folders = vec![root.to_path_buf()];
+    if entries_or_none(store, root)?.iter().any(|e| e.name == STAGES) {
+        let inside = entries_or_none(store, &stages)?;
+        folders.extend(inside.iter().filter(|e| e.kind == EntryKind::Folder).map(|e| stages.join(&e.name)));
+        folders.push(stages);
+    }
+    folders.iter().try_for_each(|folder| sync(folder).map_err(|(fault, _)| fault))
+}
+
 /// Removes what a process that died left half written or half removed; the names of what was there.
 ///
 /// What cannot be removed stays for the next start: it bears a name that nothing loads.

@@ -90,7 +90,7 @@ fn a_power_cut_keeps_what_was_synced() {
     for at in 1..12 {
         let disk = with_records(4);
         let (mut journal, _) = Journal::open(store(&disk), &path()).unwrap();
-        disk.inject(Some(memory::Injected { at, once: false, effect: false }));
+        disk.inject(Some(memory::Injected::end(at)));
         let mut synced = 4;
         for i in 4..9 {
             let noted = journal.note(json!({"i": i})).is_ok();

@@ -32,8 +32,8 @@ fn child() {
     let found = run.recover().unwrap();
     let mut step = found.checkpoint.as_ref().map_or(0, |c| c.manifest.step);
     std::fs::write(root.join("ready"), step.to_string()).unwrap();
-    while role == "hold" {
-        std::thread::sleep(Duration::from_secs(1));
+    if role == "hold" {
+        std::thread::sleep(Duration::from_secs(3600));
     }
     loop {
         step += 1;
@@ -94,8 +94,9 @@ fn kill_loop(root: &Path, cycles: usize, within: u64) {
         assert_eq!(opened.damaged, 0);
         let records = Follower::read_all(Arc::new(Disk), &run.journal()).unwrap();
         let told = records.last().map_or(0, |r| r.number("step").unwrap() as u64);
-        assert!(step == told || step == told + 1, "cycle {cycle}: step {step} found, {told} acknowledged");
-        assert!(step >= last);
+        // What the process before found when it started counts as acknowledged too.
+        let sure = told.max(last);
+        assert!(step == sure || step == sure + 1, "cycle {cycle}: step {step} found, {sure} acknowledged");
         last = step;
     }
     assert!(last >= cycles as u64 / 4, "{last} saves in {cycles} cycles prove little");

@@ -31,14 +31,23 @@ pub(super) struct Injected {
     pub(super) once: bool,
     /// Whether the failing operation has its effect all the same. A failed sync never has: its pages count as clean then.
     pub(super) effect: bool,
+    /// No fault but the end: the process dies or the power goes. What waits for its sync then still waits.
+    pub(super) dies: bool,
+}
+
+impl Injected {
+    /// The end before the n-th operation.
+    pub(super) fn end(at: u64) -> Injected {
+        Injected { at, once: false, effect: false, dies: true }
+    }
 }
 
 /// Which syncs a careless store would forget; the tests prove that they would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forget {
-    FileSync,
-    FolderSync,
-    RenameSync,
+    File,
+    Folder,
+    Rename,
 }
 
 #[derive(Clone, Debug)]
@@ -146,21 +155,17 @@ impl World {
 
     fn sync(&mut self, id: usize, forget: Forget, path: &Path) -> io::Result<()> {
         let ok = matches!(self.tick(path), Ok(true));
-        let forgotten = self.forget == Some(forget);
+        let left = (ok && self.forget == Some(forget)) || (!ok && self.fault.is_some_and(|f| f.dies));
+        // After a failed sync the cache still shows the changes, and no later sync brings them to the disk.
         match &mut self.nodes[id] {
-            _ if ok && forgotten => {}
-            // After a failed sync the cache still shows the data, and no later sync brings it to the disk.
-            Node::File { durable, now, pending } => {
-                pending.clear();
-                if ok {
-                    *durable = now.clone();
+            _ if left => {}
+            Node::File { durable, pending, .. } => {
+                for change in pending.drain(..).filter(|_| ok) {
+                    apply(Arc::make_mut(durable), change);
                 }
             }
-            Node::Folder { durable, now, pending } => {
-                pending.clear();
-                if ok {
-                    *durable = now.clone();
-                }
+            Node::Folder { durable, pending, .. } => {
+                pending.drain(..).filter(|_| ok).for_each(|link| relink(durable, link));
             }
         }
         if ok { Ok(()) } else { Err(broken()) }
@@ -229,6 +234,17 @@ impl Memory {
         all
     }
 
+    fn made(&self, folder: &Path, parent: &Path, node: Node) -> io::Result<()> {
+        let mut world = self.world();
+        let whole = world.tick(folder)?;
+        world.add(folder, node)?;
+        if !whole {
+            return Err(broken());
+        }
+        let parent_id = world.find(parent)?;
+        world.sync(parent_id, Forget::Folder, parent)
+    }
+
     /// What may be found after a power cut: of the changes not synced, each file and folder keeps some.
     pub(super) fn after_power_cut(&self, chance: &mut Chance) -> Memory {
         let mut world = self.world().clone();
@@ -240,7 +256,7 @@ impl Memory {
                     let mut bytes = durable.to_vec();
                     for change in pending.drain(..) {
                         if chance.below(100) < keep {
-                            apply(&mut bytes, change, chance);
+                            apply(&mut bytes, harmed(change, chance));
                         }
                     }
                     *durable = Arc::new(bytes);
@@ -272,24 +288,29 @@ fn relink(names: &mut Names, link: Link) {
     }
 }
 
-/// A change as the disk may have it: whole, its first part, zeros of its length, or with a sector of noise.
-fn apply(bytes: &mut Vec<u8>, change: Change, chance: &mut Chance) {
+fn apply(bytes: &mut Vec<u8>, change: Change) {
     match change {
         Change::Cut(at) => bytes.truncate(at),
-        Change::Write(at, mut part) => {
-            match chance.below(5) {
-                0 => part.truncate(chance.below(part.len() + 1)),
-                1 => part.fill(0),
-                2 if !part.is_empty() => {
-                    let from = chance.below(part.len());
-                    part.iter_mut().skip(from).take(512).for_each(|b| *b = chance.next() as u8);
-                }
-                _ => {}
-            }
+        Change::Write(at, part) => {
             bytes.resize(bytes.len().max(at + part.len()), 0);
             bytes[at..at + part.len()].copy_from_slice(&part);
         }
     }
+}
+
+/// A change as the disk may have it: whole, its first part, zeros of its length, or with a sector of noise.
+fn harmed(change: Change, chance: &mut Chance) -> Change {
+    let Change::Write(at, mut part) = change else { return change };
+    match chance.below(5) {
+        0 => part.truncate(chance.below(part.len() + 1)),
+        1 => part.fill(0),
+        2 if !part.is_empty() => {
+            let from = chance.below(part.len());
+            part.iter_mut().skip(from).take(512).for_each(|b| *b = chance.next() as u8);
+        }
+        _ => {}
+    }
+    Change::Write(at, part)
 }
 
 struct Bytes {
@@ -372,7 +393,7 @@ impl Store for Memory {
             id
         };
         fill(&mut Writer { disk: self, path: file, id })?;
-        self.world().sync(id, Forget::FileSync, file)
+        self.world().sync(id, Forget::File, file)
     }
 
     fn append(&self, file: &Path, at: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
@@ -391,8 +412,8 @@ impl Store for Memory {
             pending.push(Change::Cut(at));
         }
         drop(world);
-        Writer { disk: self, path: file, id }.write(bytes)?;
-        if durable { self.world().sync(id, Forget::FileSync, file) } else { Ok(()) }
+        Writer { disk: self, path: file, id }.write_all(bytes)?;
+        if durable { self.world().sync(id, Forget::File, file) } else { Ok(()) }
     }
 
     fn make(&self, folder: &Path) -> io::Result<()> {
@@ -402,20 +423,17 @@ impl Store for Memory {
         let parent = folder.parent().unwrap();
         self.make(parent)?;
         let node = Node::Folder { durable: Names::new(), now: Names::new(), pending: Vec::new() };
-        let mut world = self.world();
-        let whole = world.tick(folder)?;
-        world.add(folder, node)?;
-        if !whole {
-            return Err(broken());
+        let made = self.made(folder, parent, node);
+        if made.is_err() {
+            let _ = self.remove(folder);
         }
-        let parent_id = world.find(parent)?;
-        world.sync(parent_id, Forget::FolderSync, parent)
+        made
     }
 
     fn sync(&self, folder: &Path) -> io::Result<()> {
         let mut world = self.world();
         let id = world.find(folder)?;
-        world.sync(id, Forget::FolderSync, folder)
+        world.sync(id, Forget::Folder, folder)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -436,17 +454,15 @@ impl Store for Memory {
         }
         let parent = to.parent().unwrap();
         let parent_id = world.find(parent)?;
-        world.sync(parent_id, Forget::RenameSync, parent)
+        world.sync(parent_id, Forget::Rename, parent)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         let whole = world.tick(path)?;
         let id = world.find(path)?;
-        if let Node::Folder { now, .. } = &world.nodes[id] {
-            if !now.is_empty() {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
+        if matches!(&world.nodes[id], Node::Folder { now, .. } if !now.is_empty()) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let (now, pending, name) = world.folder_of(path)?;
         now.remove(&name);
