@@ -1,2 +1,12 @@
-//! Stub.
-fn main() {}
+//! The tests of the whole: one binary of modules.
+#![allow(clippy::unwrap_used)]
+
+mod adapters;
+mod data;
+mod gpu;
+mod gradients;
+mod kernels;
+mod local;
+mod naga;
+mod numbers;
+mod world;

@@ -1,5 +1,7 @@
 //! The Device trait: where programs run. Two devices run the same op list.
 
+pub mod gpu;
+
 use crate::fault::Fault;
 use crate::tape::Program;
 use pleach_shaders::spec::{Dtype, Shape, Tensor, Tick};
