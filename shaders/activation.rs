@@ -7,7 +7,8 @@ use crate::cases::{Build, input};
 use crate::grid::{streaming, threads};
 use crate::noise::values;
 use crate::spec::{
-    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance,
+    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor,
+    Tolerance,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -28,8 +29,13 @@ pub enum Activation {
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Activation; 5] =
-        [Activation::GeluTanh, Activation::GeluErf, Activation::Silu, Activation::Relu, Activation::ReluSquared];
+    pub const ALL: [Activation; 5] = [
+        Activation::GeluTanh,
+        Activation::GeluErf,
+        Activation::Silu,
+        Activation::Relu,
+        Activation::ReluSquared,
+    ];
 
     /// The number that kernels and `Params` know it by, from 1; 0 stands for no activation.
     pub fn code(self) -> u32 {
@@ -133,19 +139,39 @@ fn backward(args: &mut Args<'_>) {
 
 /// The call that sends `dy` through the activation to `dz`.
 pub fn backward_call(dy: Tensor, z: Tensor, dz: Tensor, kind: Activation) -> Call {
-    Call::new(&BACKWARD, &Params { len: z.shape.len() as u32, kind: kind.code() }, &[dy, z], &[dz])
+    Call::new(
+        &BACKWARD,
+        &Params {
+            len: z.shape.len() as u32,
+            kind: kind.code(),
+        },
+        &[dy, z],
+        &[dz],
+    )
 }
 
 /// Records y = act(z).
 pub fn record(r: &mut dyn Recorder, z: Tensor, kind: Activation) -> Tensor {
     let y = r.tensor("activation", &z.shape.dims(), Dtype::F32);
-    r.call(Call::new(&FORWARD, &Params { len: z.shape.len() as u32, kind: kind.code() }, &[z], &[y]));
+    r.call(Call::new(
+        &FORWARD,
+        &Params {
+            len: z.shape.len() as u32,
+            kind: kind.code(),
+        },
+        &[z],
+        &[y],
+    ));
     r.rule(
         y,
         Box::new(move |r, dy| {
             if r.wants(z) {
                 let (dz, add) = r.gradient(z);
-                let target = if add { r.tensor("activation dz", &z.shape.dims(), Dtype::F32) } else { dz };
+                let target = if add {
+                    r.tensor("activation dz", &z.shape.dims(), Dtype::F32)
+                } else {
+                    dz
+                };
                 r.call(backward_call(dy, z, target, kind));
                 if add {
                     r.call(crate::add::accumulate_call(target, dz, 1.0));
@@ -170,36 +196,80 @@ static FORWARD_KERNEL: Kernel = Kernel {
 static BACKWARD_KERNEL: Kernel = Kernel {
     name: "activation.backward",
     entry: "backward",
-    storage: &[("dy", Access::Read), ("z_in", Access::Read), ("dz", Access::Write)],
+    storage: &[
+        ("dy", Access::Read),
+        ("z_in", Access::Read),
+        ("dz", Access::Write),
+    ],
     ..FORWARD_KERNEL
 };
 
 fn lower(call: &Call, l: &mut Lowering<'_>, kernel: &'static Kernel) {
     let p: Params = call.params();
     let vec = if p.len.is_multiple_of(4) { 4 } else { 1 };
-    let bindings: Vec<_> = call.reads.iter().chain(&call.writes).map(|&t| l.whole(t)).collect();
+    let bindings: Vec<_> = call
+        .reads
+        .iter()
+        .chain(&call.writes)
+        .map(|&t| l.whole(t))
+        .collect();
     let items = (p.len / vec) as usize;
-    let params = Params { len: p.len / vec, ..p };
+    let params = Params {
+        len: p.len / vec,
+        ..p
+    };
     let cost = (call.op.cost)(call);
-    l.dispatch_with(kernel, &params, &bindings, threads(items, 64), cost, &[("VEC", vec)], &[]);
+    l.dispatch_with(
+        kernel,
+        &params,
+        &bindings,
+        threads(items, 64),
+        cost,
+        &[("VEC", vec)],
+        &[],
+    );
 }
 
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     for kind in Activation::ALL {
-        for (name, len) in [("one element", 1), ("four by three", 12), ("not a multiple of four", 1023)] {
-            let params = Params { len: len as u32, kind: kind.code() };
+        for (name, len) in [
+            ("one element", 1),
+            ("four by three", 12),
+            ("not a multiple of four", 1023),
+        ] {
+            let params = Params {
+                len: len as u32,
+                kind: kind.code(),
+            };
             let z: Vec<f32> = values(7, len).iter().map(|x| x * 8.0).collect();
-            out.push(Build::new(name).read(&[len], z.clone()).write(&[len]).call(&FORWARD, &params));
-            let build = Build::new(name).read(&[len], values(8, len)).read(&[len], z);
+            out.push(
+                Build::new(name)
+                    .read(&[len], z.clone())
+                    .write(&[len])
+                    .call(&FORWARD, &params),
+            );
+            let build = Build::new(name)
+                .read(&[len], values(8, len))
+                .read(&[len], z);
             out.push(build.write(&[len]).call(&BACKWARD, &params));
         }
     }
-    let extreme = vec![0.0, -0.0, 1e-20, -1e-20, 60.0, -60.0, 1000.0, -1000.0, 1e4, -1e4, 0.02, -0.02];
+    let extreme = vec![
+        0.0, -0.0, 1e-20, -1e-20, 60.0, -60.0, 1000.0, -1000.0, 1e4, -1e4, 0.02, -0.02,
+    ];
     for kind in Activation::ALL {
-        let params = Params { len: 12, kind: kind.code() };
+        let params = Params {
+            len: 12,
+            kind: kind.code(),
+        };
         let name = "extremes, where exp would overflow";
-        out.push(Build::new(name).read(&[12], extreme.clone()).write(&[12]).call(&FORWARD, &params));
+        out.push(
+            Build::new(name)
+                .read(&[12], extreme.clone())
+                .write(&[12])
+                .call(&FORWARD, &params),
+        );
     }
     out
 }
@@ -208,11 +278,25 @@ fn gradients() -> Vec<GradientCheck> {
     fn with<const KIND: usize>(r: &mut dyn Recorder, t: &[Tensor]) -> Tensor {
         record(r, t[0], Activation::ALL[KIND])
     }
-    let records: [fn(&mut dyn Recorder, &[Tensor]) -> Tensor; 5] = [with::<0>, with::<1>, with::<2>, with::<3>, with::<4>];
-    let names = ["gelu, tanh form", "gelu, erf form", "silu", "relu", "relu squared"];
+    let records: [fn(&mut dyn Recorder, &[Tensor]) -> Tensor; 5] =
+        [with::<0>, with::<1>, with::<2>, with::<3>, with::<4>];
+    let names = [
+        "gelu, tanh form",
+        "gelu, erf form",
+        "silu",
+        "relu",
+        "relu squared",
+    ];
     let check = |(name, record)| {
-        let z: Vec<f32> = values(9, 15).iter().map(|x| if x.abs() < 0.05 { 0.5 } else { x * 3.0 }).collect();
-        GradientCheck { name, inputs: vec![input(0, &[3, 5], z, true)], record }
+        let z: Vec<f32> = values(9, 15)
+            .iter()
+            .map(|x| if x.abs() < 0.05 { 0.5 } else { x * 3.0 })
+            .collect();
+        GradientCheck {
+            name,
+            inputs: vec![input(0, &[3, 5], z, true)],
+            record,
+        }
     };
     names.into_iter().zip(records).map(check).collect()
 }
@@ -239,9 +323,18 @@ mod tests {
     /// Abramowitz and Stegun, table 7.1.
     #[test]
     fn erf_has_the_tabulated_values() {
-        let table = [(0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (3.5, 0.999_999_256_9)];
+        let table = [
+            (0.5, 0.520_499_877_8),
+            (1.0, 0.842_700_792_9),
+            (2.0, 0.995_322_265_0),
+            (3.5, 0.999_999_256_9),
+        ];
         for (x, y) in table {
-            assert!((erf(x) - y).abs() < 1e-10 && (erf(-x) + y).abs() < 1e-10, "{x}: {}", erf(x));
+            assert!(
+                (erf(x) - y).abs() < 1e-10 && (erf(-x) + y).abs() < 1e-10,
+                "{x}: {}",
+                erf(x)
+            );
         }
         assert_eq!(erf(0.0), 0.0);
         assert_eq!(erf(-9.0), -1.0);

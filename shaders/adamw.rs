@@ -37,7 +37,10 @@ pub static APPLY: Op = Op {
     lower,
     cost: |call| {
         let len = call.reads[0].shape.len() as f64;
-        Cost { flops: 16.0 * len, bytes: 28.0 * len }
+        Cost {
+            flops: 16.0 * len,
+            bytes: 28.0 * len,
+        }
     },
 };
 
@@ -61,8 +64,14 @@ fn apply(args: &mut Args<'_>) {
 
 /// One step on weight `p` with gradient `g` and moments `m`, `v`. Sets `params.len`.
 pub fn call(g: Tensor, p: Tensor, m: Tensor, v: Tensor, params: Params) -> Call {
-    assert!(g.shape == p.shape && m.shape == p.shape && v.shape == p.shape, "tensors of an AdamW step");
-    let params = Params { len: u32::try_from(p.shape.len()).expect("a weight has fewer than 2^32 elements"), ..params };
+    assert!(
+        g.shape == p.shape && m.shape == p.shape && v.shape == p.shape,
+        "tensors of an AdamW step"
+    );
+    let params = Params {
+        len: u32::try_from(p.shape.len()).expect("a weight has fewer than 2^32 elements"),
+        ..params
+    };
     Call::new(&APPLY, &params, &[g], &[p, m, v])
 }
 
@@ -70,7 +79,12 @@ static KERNEL: Kernel = Kernel {
     name: "adamw.apply",
     source: include_str!("adamw.wgsl"),
     entry: "apply",
-    storage: &[("g", Access::Read), ("p", Access::Write), ("m", Access::Write), ("v", Access::Write)],
+    storage: &[
+        ("g", Access::Read),
+        ("p", Access::Write),
+        ("m", Access::Write),
+        ("v", Access::Write),
+    ],
     tick: true,
     params_size: 32,
     defines: &[("VEC", &[4, 1])],
@@ -83,38 +97,105 @@ fn lower(call: &Call, l: &mut Lowering<'_>) {
     for (first, rows) in l.caps.shards(&weight.shape) {
         let len = rows * weight.shape.row_len();
         let vec = if len.is_multiple_of(4) { 4 } else { 1 };
-        let bindings: Vec<_> = call.reads.iter().chain(&call.writes).map(|&t| l.rows(t, first, rows)).collect();
+        let bindings: Vec<_> = call
+            .reads
+            .iter()
+            .chain(&call.writes)
+            .map(|&t| l.rows(t, first, rows))
+            .collect();
         let items = len / vec as usize;
-        let params = Params { len: items as u32, ..p };
-        let cost = Cost { flops: 16.0 * len as f64, bytes: 28.0 * len as f64 };
-        l.dispatch_with(&KERNEL, &params, &bindings, threads(items, 64), cost, &[("VEC", vec)], &[]);
+        let params = Params {
+            len: items as u32,
+            ..p
+        };
+        let cost = Cost {
+            flops: 16.0 * len as f64,
+            bytes: 28.0 * len as f64,
+        };
+        l.dispatch_with(
+            &KERNEL,
+            &params,
+            &bindings,
+            threads(items, 64),
+            cost,
+            &[("VEC", vec)],
+            &[],
+        );
     }
 }
 
 fn cases() -> Vec<Case> {
-    let group = |decay| Params { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay, lr_scale: 1.0, len: 0 };
+    let group = |decay| Params {
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        decay,
+        lr_scale: 1.0,
+        len: 0,
+    };
     let build = |name, shape: &[usize], params: Params, tick: Tick| {
         let len: usize = shape.iter().product();
         let squares: Vec<f32> = values(4, len).iter().map(|x| x * x).collect();
-        let params = Params { len: len as u32, ..params };
-        let build = Build::new(name).tick(tick).read(shape, values(1, len)).write_over(shape, values(2, len));
-        build.write_over(shape, values(3, len)).write_over(shape, squares).call(&APPLY, &params)
+        let params = Params {
+            len: len as u32,
+            ..params
+        };
+        let build = Build::new(name)
+            .tick(tick)
+            .read(shape, values(1, len))
+            .write_over(shape, values(2, len));
+        build
+            .write_over(shape, values(3, len))
+            .write_over(shape, squares)
+            .call(&APPLY, &params)
     };
-    let tick = Tick { step: 3, learning_rate: 1e-2, bias1: 0.271, bias2: 0.142625, clip: 0.7, ..Tick::default() };
+    let tick = Tick {
+        step: 3,
+        learning_rate: 1e-2,
+        bias1: 0.271,
+        bias2: 0.142625,
+        clip: 0.7,
+        ..Tick::default()
+    };
     let mut late = tick;
     (late.bias1, late.bias2, late.clip) = (1.0, 1.0, 1.0);
-    let first = Tick { step: 1, learning_rate: 1e-3, bias1: 0.1, bias2: 0.05, clip: 1.0, ..Tick::default() };
+    let first = Tick {
+        step: 1,
+        learning_rate: 1e-3,
+        bias1: 0.1,
+        bias2: 0.05,
+        clip: 1.0,
+        ..Tick::default()
+    };
     let mut out = vec![
         build("one element", &[1], group(0.0), tick),
         build("a matrix, decay", &[12, 20], group(0.1), tick),
-        build("not a multiple of four, scaled rate", &[1023], Params { lr_scale: 0.25, ..group(0.1) }, late),
+        build(
+            "not a multiple of four, scaled rate",
+            &[1023],
+            Params {
+                lr_scale: 0.25,
+                ..group(0.1)
+            },
+            late,
+        ),
         build("rows for shards", &[640, 12], group(0.1), tick),
     ];
     let zeros = || vec![0.0; 8];
-    let params = Params { len: 8, ..group(0.1) };
+    let params = Params {
+        len: 8,
+        ..group(0.1)
+    };
     let start = Build::new("first step, gradients of any size and none").tick(first);
-    let start = start.read(&[8], vec![0.0, 1e-12, -1e-6, 1e-3, 1.0, 1e3, -1e6, 0.0]).write_over(&[8], values(5, 8));
-    out.push(start.write_over(&[8], zeros()).write_over(&[8], zeros()).call(&APPLY, &params));
+    let start = start
+        .read(&[8], vec![0.0, 1e-12, -1e-6, 1e-3, 1.0, 1e3, -1e6, 0.0])
+        .write_over(&[8], values(5, 8));
+    out.push(
+        start
+            .write_over(&[8], zeros())
+            .write_over(&[8], zeros())
+            .call(&APPLY, &params),
+    );
     out
 }
 
@@ -140,8 +221,21 @@ mod tests {
     /// On the first step m / (sqrt(v) / sqrt(bias2)) / bias1 is the sign of g: the weight moves by the rate, after decay.
     #[test]
     fn the_first_step_moves_by_the_learning_rate() {
-        let params = Params { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.5, lr_scale: 2.0, len: 2 };
-        let tick = Tick { learning_rate: 0.01, bias1: 0.1, bias2: 0.001, clip: 1.0, ..Tick::default() };
+        let params = Params {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            decay: 0.5,
+            lr_scale: 2.0,
+            len: 2,
+        };
+        let tick = Tick {
+            learning_rate: 0.01,
+            bias1: 0.1,
+            bias2: 0.001,
+            clip: 1.0,
+            ..Tick::default()
+        };
         let (mut p, mut m, mut v) = ([1.0, -3.0], [0.0; 2], [0.0; 2]);
         let mut args = Args {
             params: bytemuck::bytes_of(&params),
@@ -150,7 +244,10 @@ mod tests {
             writes: &mut [&mut p, &mut m, &mut v],
         };
         apply(&mut args);
-        assert!((p[0] - (0.99 - 0.02)).abs() < 1e-6 && (p[1] - (-2.97 + 0.02)).abs() < 1e-6, "{p:?}");
+        assert!(
+            (p[0] - (0.99 - 0.02)).abs() < 1e-6 && (p[1] - (-2.97 + 0.02)).abs() < 1e-6,
+            "{p:?}"
+        );
         assert!((m[1] + 0.7).abs() < 1e-6 && (v[1] - 0.049).abs() < 1e-6);
     }
 }

@@ -72,12 +72,20 @@ pub struct Offsets {
 }
 
 /// reads q, kv, spans; writes y, lse.
-pub static FORWARD: Op =
-    Op { name: "attention.forward", spec: forward, lower: lower::forward, cost: |call| cost(call, 2.0) };
+pub static FORWARD: Op = Op {
+    name: "attention.forward",
+    spec: forward,
+    lower: lower::forward,
+    cost: |call| cost(call, 2.0),
+};
 
 /// reads dy, qkv, spans, y, lse; writes dqkv.
-pub static BACKWARD: Op =
-    Op { name: "attention.backward", spec: backward, lower: lower::backward, cost: |call| cost(call, 5.0) };
+pub static BACKWARD: Op = Op {
+    name: "attention.backward",
+    spec: backward,
+    lower: lower::backward,
+    cost: |call| cost(call, 5.0),
+};
 
 /// Work of `products` products of n x m x d per head. The intervals are data: a causal square is assumed where q and kv
 /// are one tensor, all rows otherwise.
@@ -85,8 +93,16 @@ fn cost(call: &Call, products: f64) -> Cost {
     let p: Params = call.params();
     let seen = if p.n == p.m { 0.5 } else { 1.0 };
     let scores = f64::from(p.n) * f64::from(p.m) * f64::from(p.heads) * seen;
-    let words: usize = call.reads.iter().chain(&call.writes).map(|t| t.shape.len()).sum();
-    Cost { flops: 2.0 * products * scores * f64::from(p.head_dim), bytes: 4.0 * words as f64 }
+    let words: usize = call
+        .reads
+        .iter()
+        .chain(&call.writes)
+        .map(|t| t.shape.len())
+        .sum();
+    Cost {
+        flops: 2.0 * products * scores * f64::from(p.head_dim),
+        bytes: 4.0 * words as f64,
+    }
 }
 
 /// The places of one (row, head) in the tensors of a call.
@@ -131,18 +147,34 @@ fn forward(args: &mut Args<'_>) {
     let (q, kv, spans) = (args.reads[0], args.reads[1], words(args.reads[2]));
     for row in 0..p.n as usize {
         let (lo, hi) = (spans[4 * row] as usize, spans[4 * row + 1] as usize);
-        assert!(lo >= hi || hi <= p.m as usize, "row {row} sees {lo}..{hi} of {} rows", p.m);
+        assert!(
+            lo >= hi || hi <= p.m as usize,
+            "row {row} sees {lo}..{hi} of {} rows",
+            p.m
+        );
         for head in 0..h {
-            let place = Head { p, q, kv, row, head };
+            let place = Head {
+                p,
+                q,
+                kv,
+                row,
+                head,
+            };
             let at = (row * h + head) * d;
             let scores: Vec<f64> = (lo..hi).map(|key| place.score(key).0).collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
             for c in 0..d {
-                let mix = |(i, s): (usize, &f64)| (s - top).exp() / sum * f64::from(kv[place.value(lo + i) + c]);
+                let mix = |(i, s): (usize, &f64)| {
+                    (s - top).exp() / sum * f64::from(kv[place.value(lo + i) + c])
+                };
                 args.writes[0][at + c] = scores.iter().enumerate().map(mix).sum::<f64>() as f32;
             }
-            args.writes[1][row * h + head] = if lo < hi { (top + sum.ln()) as f32 } else { 0.0 };
+            args.writes[1][row * h + head] = if lo < hi {
+                (top + sum.ln()) as f32
+            } else {
+                0.0
+            };
         }
     }
 }
@@ -150,18 +182,34 @@ fn forward(args: &mut Args<'_>) {
 fn backward(args: &mut Args<'_>) {
     let p: Params = args.params();
     let (h, d) = (p.heads as usize, p.head_dim as usize);
-    let (dy, qkv, spans, y, lse) = (args.reads[0], args.reads[1], words(args.reads[2]), args.reads[3], args.reads[4]);
+    let (dy, qkv, spans, y, lse) = (
+        args.reads[0],
+        args.reads[1],
+        words(args.reads[2]),
+        args.reads[3],
+        args.reads[4],
+    );
     let mut dqkv = vec![0.0f64; qkv.len()];
     for row in 0..p.n as usize {
         for head in 0..h {
-            let place = Head { p, q: qkv, kv: qkv, row, head };
+            let place = Head {
+                p,
+                q: qkv,
+                kv: qkv,
+                row,
+                head,
+            };
             let at = (row * h + head) * d;
-            let delta: f64 = (at..at + d).map(|i| f64::from(dy[i]) * f64::from(y[i])).sum();
+            let delta: f64 = (at..at + d)
+                .map(|i| f64::from(dy[i]) * f64::from(y[i]))
+                .sum();
             for key in spans[4 * row] as usize..spans[4 * row + 1] as usize {
                 let (score, slope) = place.score(key);
                 let probability = (score - f64::from(lse[row * h + head])).exp();
                 let value = place.value(key);
-                let dp: f64 = (0..d).map(|c| f64::from(dy[at + c]) * f64::from(qkv[value + c])).sum();
+                let dp: f64 = (0..d)
+                    .map(|c| f64::from(dy[at + c]) * f64::from(qkv[value + c]))
+                    .sum();
                 let ds = probability * (dp - delta) * slope * f64::from(p.scale);
                 for c in 0..d {
                     dqkv[place.query() + c] += ds * f64::from(qkv[place.key(key) + c]);
@@ -187,12 +235,26 @@ pub fn forward_call(
     offsets: Offsets,
 ) -> Call {
     let (n, m) = (q.shape.rows(), kv.shape.rows());
-    assert!(shape.heads.is_multiple_of(shape.kv_heads), "query heads per key head");
+    assert!(
+        shape.heads.is_multiple_of(shape.kv_heads),
+        "query heads per key head"
+    );
     assert_eq!(spans.shape.dims(), [n, 4], "spans of the queries");
-    assert_eq!(y.shape.dims(), [n, shape.heads * shape.head_dim], "shape of the output");
-    assert_eq!(lse.shape.dims(), [n, shape.heads], "shape of the log-sum-exp");
+    assert_eq!(
+        y.shape.dims(),
+        [n, shape.heads * shape.head_dim],
+        "shape of the output"
+    );
+    assert_eq!(
+        lse.shape.dims(),
+        [n, shape.heads],
+        "shape of the log-sum-exp"
+    );
     let kv_width = shape.kv_heads * shape.head_dim;
-    assert!(offsets.k.max(offsets.v) + kv_width <= kv.shape.row_len(), "keys and values within their rows");
+    assert!(
+        offsets.k.max(offsets.v) + kv_width <= kv.shape.row_len(),
+        "keys and values within their rows"
+    );
     let params = Params {
         n: n as u32,
         m: m as u32,
@@ -212,18 +274,37 @@ pub fn forward_call(
 
 /// Records attention of qkv (n, (h + 2 g) d) over itself and its gradient rule.
 pub fn record(r: &mut dyn Recorder, qkv: Tensor, spans: Tensor, shape: AttentionShape) -> Tensor {
-    let (n, q_width, kv_width) = (qkv.shape.rows(), shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    assert_eq!(qkv.shape.row_len(), q_width + 2 * kv_width, "width of a row of heads");
+    let (n, q_width, kv_width) = (
+        qkv.shape.rows(),
+        shape.heads * shape.head_dim,
+        shape.kv_heads * shape.head_dim,
+    );
+    assert_eq!(
+        qkv.shape.row_len(),
+        q_width + 2 * kv_width,
+        "width of a row of heads"
+    );
     let y = r.tensor("attention", &[n, q_width], Dtype::F32);
     let lse = r.tensor("attention lse", &[n, shape.heads], Dtype::F32);
-    let offsets = Offsets { k: q_width, v: q_width + kv_width };
+    let offsets = Offsets {
+        k: q_width,
+        v: q_width + kv_width,
+    };
     let call = forward_call(qkv, qkv, spans, y, lse, shape, offsets);
     let params: Params = call.params();
     r.call(call);
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dqkv, how) = sink::gradient(r, qkv);
         if how != sink::ABSENT {
-            r.call(Call::new(&BACKWARD, &Params { dqkv: how, ..params }, &[dy, qkv, spans, y, lse], &[dqkv]));
+            r.call(Call::new(
+                &BACKWARD,
+                &Params {
+                    dqkv: how,
+                    ..params
+                },
+                &[dy, qkv, spans, y, lse],
+                &[dqkv],
+            ));
         }
     };
     r.rule(y, Box::new(rule));

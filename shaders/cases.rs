@@ -14,7 +14,12 @@ pub struct Build {
 impl Build {
     /// A case without tensors; its name says what is odd about it.
     pub fn new(name: &'static str) -> Build {
-        Build { name, tick: Tick::default(), reads: Vec::new(), writes: Vec::new() }
+        Build {
+            name,
+            tick: Tick::default(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+        }
     }
     /// The per-step numbers.
     pub fn tick(mut self, tick: Tick) -> Build {
@@ -28,7 +33,11 @@ impl Build {
     }
     /// The next read, of unsigned words.
     pub fn words(mut self, shape: &[usize], content: &[u32]) -> Build {
-        self.reads.push(tensor(shape, Dtype::U32, bytemuck::cast_slice(content).to_vec()));
+        self.reads.push(tensor(
+            shape,
+            Dtype::U32,
+            bytemuck::cast_slice(content).to_vec(),
+        ));
         self
     }
     /// The next read is absent.
@@ -38,7 +47,11 @@ impl Build {
     }
     /// The next write, filled with a number that must not survive.
     pub fn write(mut self, shape: &[usize]) -> Build {
-        self.writes.push(tensor(shape, Dtype::F32, vec![7.5; Shape::new(shape).len()]));
+        self.writes.push(tensor(
+            shape,
+            Dtype::F32,
+            vec![7.5; Shape::new(shape).len()],
+        ));
         self
     }
     /// The next write, with what it holds on entry.
@@ -48,7 +61,11 @@ impl Build {
     }
     /// The next write, of unsigned words.
     pub fn write_words(mut self, shape: &[usize]) -> Build {
-        self.writes.push(tensor(shape, Dtype::U32, vec![7.5; Shape::new(shape).len()]));
+        self.writes.push(tensor(
+            shape,
+            Dtype::U32,
+            vec![7.5; Shape::new(shape).len()],
+        ));
         self
     }
     /// The next write is absent.
@@ -78,11 +95,23 @@ impl Build {
 fn tensor(shape: &[usize], dtype: Dtype, content: Vec<f32>) -> (Tensor, Vec<f32>) {
     let shape = Shape::new(shape);
     assert_eq!(shape.len(), content.len(), "content of {shape:?}");
-    (Tensor { id: 0, shape, dtype }, content)
+    (
+        Tensor {
+            id: 0,
+            shape,
+            dtype,
+        },
+        content,
+    )
 }
 
 /// Input number `id` of a gradient check, and whether its gradient is compared.
-pub fn input(id: u32, shape: &[usize], content: Vec<f32>, wanted: bool) -> (Tensor, Vec<f32>, bool) {
+pub fn input(
+    id: u32,
+    shape: &[usize],
+    content: Vec<f32>,
+    wanted: bool,
+) -> (Tensor, Vec<f32>, bool) {
     let (mut t, content) = tensor(shape, Dtype::F32, content);
     t.id = id;
     (t, content, wanted)

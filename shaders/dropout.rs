@@ -9,7 +9,8 @@ use crate::grid::{streaming, threads};
 use crate::noise::{philox, values};
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tick, Tolerance, words,
+    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor,
+    Tick, Tolerance, words,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -55,7 +56,11 @@ fn apply(args: &mut Args<'_>) {
             let counter = [keys[row], col as u32 / 4, p.site, tick.draw];
             let word = philox([tick.seed_lo, tick.seed_hi], counter)[col % 4];
             let at = row * p.c as usize + col;
-            let value = if word >= p.threshold { x[at] * p.scale } else { 0.0 };
+            let value = if word >= p.threshold {
+                x[at] * p.scale
+            } else {
+                0.0
+            };
             sink::store(&mut args.writes[0][at], value, p.sink);
         }
     }
@@ -65,7 +70,14 @@ fn apply(args: &mut Args<'_>) {
 pub fn params(n: usize, c: usize, rate: f32, site: u32) -> Params {
     assert!((0.0..1.0).contains(&rate), "a dropout rate of {rate}");
     let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
-    Params { n: n as u32, c: c as u32, threshold, scale: 1.0 / (1.0 - rate), site, sink: sink::WRITE }
+    Params {
+        n: n as u32,
+        c: c as u32,
+        threshold,
+        scale: 1.0 / (1.0 - rate),
+        site,
+        sink: sink::WRITE,
+    }
 }
 
 /// Records dropout of x (n, c) at a rate in [0, 1) and its gradient rule. A rate of 0 records nothing.
@@ -81,7 +93,15 @@ pub fn record(r: &mut dyn Recorder, x: Tensor, keys: Tensor, rate: f32, site: u3
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dx, how) = sink::gradient(r, x);
         if how != sink::ABSENT {
-            r.call(Call::new(&BACKWARD, &Params { sink: how, ..params }, &[dy, keys], &[dx]));
+            r.call(Call::new(
+                &BACKWARD,
+                &Params {
+                    sink: how,
+                    ..params
+                },
+                &[dy, keys],
+                &[dx],
+            ));
         }
     };
     r.rule(y, Box::new(rule));
@@ -106,7 +126,11 @@ static APPLY_KERNEL: Kernel = Kernel {
     name: "dropout.apply",
     source: include_str!("dropout.wgsl"),
     entry: "apply",
-    storage: &[("x", Access::Read), ("keys", Access::Read), ("y", Access::Write)],
+    storage: &[
+        ("x", Access::Read),
+        ("keys", Access::Read),
+        ("y", Access::Write),
+    ],
     tick: true,
     params_size: 32,
     defines: &[],
@@ -125,7 +149,11 @@ fn lower(call: &Call, l: &mut Lowering<'_>) {
         sink: p.sink,
         spare: 0,
     };
-    let bound = [l.whole(call.reads[0]), l.whole(call.reads[1]), l.whole(call.writes[0])];
+    let bound = [
+        l.whole(call.reads[0]),
+        l.whole(call.reads[1]),
+        l.whole(call.writes[0]),
+    ];
     let grid = threads(p.n as usize * sizes.fours as usize, 64);
     l.dispatch(&APPLY_KERNEL, &sizes, &bound, grid, (call.op.cost)(call));
 }
@@ -139,11 +167,25 @@ fn cases() -> Vec<Case> {
         ("a rate of 0", 3, 8, 0.0, sink::WRITE),
     ] {
         let keys: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
-        let tick = Tick { seed_lo: 0xDEAD_BEEF, seed_hi: 42, draw: 1_000_003, ..Tick::default() };
+        let tick = Tick {
+            seed_lo: 0xDEAD_BEEF,
+            seed_hi: 42,
+            draw: 1_000_003,
+            ..Tick::default()
+        };
         for op in [&FORWARD, &BACKWARD] {
-            let build = Build::new(name).tick(tick).read(&[n, c], values(1, n * c)).words(&[n], &keys);
+            let build = Build::new(name)
+                .tick(tick)
+                .read(&[n, c], values(1, n * c))
+                .words(&[n], &keys);
             let build = build.write_over(&[n, c], values(2, n * c));
-            out.push(build.call(op, &Params { sink: how, ..params(n, c, rate, 3) }));
+            out.push(build.call(
+                op,
+                &Params {
+                    sink: how,
+                    ..params(n, c, rate, 3)
+                },
+            ));
         }
     }
     out
@@ -152,7 +194,10 @@ fn cases() -> Vec<Case> {
 fn gradients() -> Vec<GradientCheck> {
     vec![GradientCheck {
         name: "dropout",
-        inputs: vec![input(0, &[3, 7], values(1, 21), true), input_words(1, &[3], &[5, 6, 900])],
+        inputs: vec![
+            input(0, &[3, 7], values(1, 21), true),
+            input_words(1, &[3], &[5, 6, 900]),
+        ],
         record: |r, t| record(r, t[0], t[1], 0.3, 2),
     }]
 }
@@ -165,5 +210,9 @@ pub const PAIR: Pair = Pair {
     kernels: &[&APPLY_KERNEL],
     cases,
     gradients,
-    tolerance: Tolerance { absolute: 1e-7, relative: 1e-6, why: "one product and one sum; which are kept is exact" },
+    tolerance: Tolerance {
+        absolute: 1e-7,
+        relative: 1e-6,
+        why: "one product and one sum; which are kept is exact",
+    },
 };

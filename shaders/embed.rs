@@ -10,7 +10,8 @@ use crate::grid::threads;
 use crate::noise::values;
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance, words,
+    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder,
+    Tensor, Tolerance, words,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -44,7 +45,10 @@ pub static FORWARD: Op = Op {
     lower: lower_forward,
     cost: |call| {
         let p: Params = call.params();
-        Cost { flops: 0.0, bytes: 4.0 * f64::from(p.n) * f64::from(p.c) * f64::from(2 + p.add) }
+        Cost {
+            flops: 0.0,
+            bytes: 4.0 * f64::from(p.n) * f64::from(p.c) * f64::from(2 + p.add),
+        }
     },
 };
 
@@ -56,7 +60,10 @@ pub static BACKWARD: Op = Op {
     cost: |call| {
         let p: Params = call.params();
         let moved = f64::from(p.n) * f64::from(p.c);
-        Cost { flops: moved, bytes: 12.0 * moved }
+        Cost {
+            flops: moved,
+            bytes: 12.0 * moved,
+        }
     },
 };
 
@@ -85,29 +92,55 @@ fn backward(args: &mut Args<'_>) {
         if id == u32::MAX {
             break;
         }
-        let last = if run + 1 < n { runs[2 * run + 3] as usize } else { n };
+        let last = if run + 1 < n {
+            runs[2 * run + 3] as usize
+        } else {
+            n
+        };
         for col in 0..c {
-            let sum: f64 = order[first..last].iter().map(|&token| f64::from(dy[token as usize * c + col])).sum();
+            let sum: f64 = order[first..last]
+                .iter()
+                .map(|&token| f64::from(dy[token as usize * c + col]))
+                .sum();
             args.writes[0][id as usize * c + col] += sum as f32;
         }
     }
 }
 
 /// Records y = table[ids] + add and its gradient rule. `sorted` belongs to `ids`.
-pub fn record(r: &mut dyn Recorder, table: Tensor, ids: Tensor, sorted: Sorted, add: Option<Tensor>) -> Tensor {
+pub fn record(
+    r: &mut dyn Recorder,
+    table: Tensor,
+    ids: Tensor,
+    sorted: Sorted,
+    add: Option<Tensor>,
+) -> Tensor {
     let (n, c, v) = (ids.shape.len(), table.shape.dim(1), table.shape.dim(0));
     assert_eq!(sorted.order.shape.len(), n, "order of the tokens");
     assert_eq!(sorted.runs.shape.len(), 2 * n, "runs of the tokens");
     let more = add.unwrap_or(Tensor::none());
-    assert!(add.is_none_or(|add| add.shape.dims() == [n, c]), "shape of what is added");
+    assert!(
+        add.is_none_or(|add| add.shape.dims() == [n, c]),
+        "shape of what is added"
+    );
     let y = r.tensor("embed", &[n, c], Dtype::F32);
-    let params = Params { n: n as u32, c: c as u32, v: v as u32, add: u32::from(add.is_some()) };
+    let params = Params {
+        n: n as u32,
+        c: c as u32,
+        v: v as u32,
+        add: u32::from(add.is_some()),
+    };
     r.call(Call::new(&FORWARD, &params, &[table, ids, more], &[y]));
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dtable, how) = sink::gradient(r, table);
         if how != sink::ABSENT {
             let params = Params { add: how, ..params };
-            r.call(Call::new(&BACKWARD, &params, &[dy, sorted.order, sorted.runs], &[dtable]));
+            r.call(Call::new(
+                &BACKWARD,
+                &params,
+                &[dy, sorted.order, sorted.runs],
+                &[dtable],
+            ));
         }
         if !more.is_none() && r.wants(more) {
             r.pass(more, dy);
@@ -137,7 +170,12 @@ static FORWARD_KERNEL: Kernel = Kernel {
     name: "embed.forward",
     source: include_str!("embed.wgsl"),
     entry: "forward",
-    storage: &[("table", Access::Read), ("ids", Access::Read), ("add", Access::Read), ("y", Access::Write)],
+    storage: &[
+        ("table", Access::Read),
+        ("ids", Access::Read),
+        ("add", Access::Read),
+        ("y", Access::Write),
+    ],
     tick: false,
     params_size: 32,
     defines: DEFINES,
@@ -148,7 +186,12 @@ static BACKWARD_KERNEL: Kernel = Kernel {
     name: "embed.backward",
     source: include_str!("embed.wgsl"),
     entry: "backward",
-    storage: &[("dy", Access::Read), ("order", Access::Read), ("runs", Access::Read), ("dtable", Access::Write)],
+    storage: &[
+        ("dy", Access::Read),
+        ("order", Access::Read),
+        ("runs", Access::Read),
+        ("dtable", Access::Write),
+    ],
     tick: false,
     params_size: 32,
     defines: DEFINES,
@@ -184,7 +227,9 @@ fn shards(p: &Params, table: Tensor, l: &Lowering<'_>) -> (Vec<Shard>, u32) {
 
 fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
-    let [table, ids, add] = call.reads[..] else { panic!("embed.forward reads three tensors") };
+    let [table, ids, add] = call.reads[..] else {
+        panic!("embed.forward reads three tensors")
+    };
     let (params, vec) = shards(&p, table, l);
     let mut cost = (FORWARD.cost)(call);
     cost.bytes /= params.len() as f64;
@@ -192,13 +237,23 @@ fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
         let rows = l.rows(table, shard.first as usize, shard.rows as usize);
         let bound = [rows, l.whole(ids), l.whole(add), l.whole(call.writes[0])];
         let grid = threads(shard.n as usize * shard.c as usize, WORKGROUP);
-        l.dispatch_with(&FORWARD_KERNEL, &shard, &bound, grid, cost, &[("VEC", vec)], &[]);
+        l.dispatch_with(
+            &FORWARD_KERNEL,
+            &shard,
+            &bound,
+            grid,
+            cost,
+            &[("VEC", vec)],
+            &[],
+        );
     }
 }
 
 fn lower_backward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
-    let [dy, order, runs] = call.reads[..] else { panic!("embed.backward reads three tensors") };
+    let [dy, order, runs] = call.reads[..] else {
+        panic!("embed.backward reads three tensors")
+    };
     let (params, vec) = shards(&p, call.writes[0], l);
     let mut cost = (BACKWARD.cost)(call);
     cost.bytes /= params.len() as f64;
@@ -206,12 +261,31 @@ fn lower_backward(call: &Call, l: &mut Lowering<'_>) {
         let rows = l.rows(call.writes[0], shard.first as usize, shard.rows as usize);
         if p.add == sink::WRITE {
             let grid = threads(shard.rows as usize * shard.c as usize, WORKGROUP);
-            let clearing = Cost { flops: 0.0, bytes: 4.0 * rows.len as f64 };
-            l.dispatch_with(&CLEAR_KERNEL, &shard, &[rows], grid, clearing, &[("VEC", vec)], &[]);
+            let clearing = Cost {
+                flops: 0.0,
+                bytes: 4.0 * rows.len as f64,
+            };
+            l.dispatch_with(
+                &CLEAR_KERNEL,
+                &shard,
+                &[rows],
+                grid,
+                clearing,
+                &[("VEC", vec)],
+                &[],
+            );
         }
         let bound = [l.whole(dy), l.whole(order), l.whole(runs), rows];
         let grid = threads(shard.n as usize * shard.c as usize, WORKGROUP);
-        l.dispatch_with(&BACKWARD_KERNEL, &shard, &bound, grid, cost, &[("VEC", vec)], &[]);
+        l.dispatch_with(
+            &BACKWARD_KERNEL,
+            &shard,
+            &bound,
+            grid,
+            cost,
+            &[("VEC", vec)],
+            &[],
+        );
     }
 }
 
@@ -245,12 +319,26 @@ fn cases() -> Vec<Case> {
     ] {
         let ids = ids(n, v);
         let (order, runs) = sort(&ids);
-        let params = Params { n: n as u32, c: c as u32, v: v as u32, add: u32::from(add) };
-        let build = Build::new(name).read(&[v, c], values(1, v * c)).words(&[n], &ids);
-        let build = if add { build.read(&[n, c], values(2, n * c)) } else { build.no_read() };
+        let params = Params {
+            n: n as u32,
+            c: c as u32,
+            v: v as u32,
+            add: u32::from(add),
+        };
+        let build = Build::new(name)
+            .read(&[v, c], values(1, v * c))
+            .words(&[n], &ids);
+        let build = if add {
+            build.read(&[n, c], values(2, n * c))
+        } else {
+            build.no_read()
+        };
         out.push(build.write(&[n, c]).call(&FORWARD, &params));
         for how in [sink::WRITE, sink::ADD] {
-            let build = Build::new(name).read(&[n, c], values(3, n * c)).words(&[n], &order).words(&[n, 2], &runs);
+            let build = Build::new(name)
+                .read(&[n, c], values(3, n * c))
+                .words(&[n], &order)
+                .words(&[n, 2], &runs);
             let build = build.write_over(&[v, c], values(4, v * c));
             out.push(build.call(&BACKWARD, &Params { add: how, ..params }));
         }
@@ -270,7 +358,18 @@ fn gradients() -> Vec<GradientCheck> {
             input_words(3, &[9, 2], &runs),
             input(4, &[9, 3], values(2, 27), true),
         ],
-        record: |r, t| record(r, t[0], t[1], Sorted { order: t[2], runs: t[3] }, Some(t[4])),
+        record: |r, t| {
+            record(
+                r,
+                t[0],
+                t[1],
+                Sorted {
+                    order: t[2],
+                    runs: t[3],
+                },
+                Some(t[4]),
+            )
+        },
     }]
 }
 
@@ -282,5 +381,9 @@ pub const PAIR: Pair = Pair {
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &CLEAR_KERNEL],
     cases,
     gradients,
-    tolerance: Tolerance { absolute: 1e-6, relative: 2e-6, why: "f32 sums of up to 70 terms against f64 sums" },
+    tolerance: Tolerance {
+        absolute: 1e-6,
+        relative: 2e-6,
+        why: "f32 sums of up to 70 terms against f64 sums",
+    },
 };

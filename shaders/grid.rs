@@ -8,7 +8,9 @@ pub const GRID_MAX: u32 = 65535;
 /// A grid of at least this many workgroups. Kernels number them `x + 65535 y` (shared/grid.wgsl) and leave where the
 /// number is beyond the work.
 pub fn grid(workgroups: usize) -> [u32; 3] {
-    let count = u32::try_from(workgroups).expect("workgroups fit u32").max(1);
+    let count = u32::try_from(workgroups)
+        .expect("workgroups fit u32")
+        .max(1);
     [count.min(GRID_MAX), count.div_ceil(GRID_MAX), 1]
 }
 
@@ -19,8 +21,16 @@ pub fn threads(items: usize, size: usize) -> [u32; 3] {
 
 /// Cost of a call that touches each of its tensors once and does `flops` operations.
 pub fn streaming(call: &Call, flops: f64) -> Cost {
-    let words: usize = call.reads.iter().chain(&call.writes).map(|t| t.shape.len()).sum();
-    Cost { flops, bytes: words as f64 * 4.0 }
+    let words: usize = call
+        .reads
+        .iter()
+        .chain(&call.writes)
+        .map(|t| t.shape.len())
+        .sum();
+    Cost {
+        flops,
+        bytes: words as f64 * 4.0,
+    }
 }
 
 /// Strips into which `n` rows are cut for a sum over rows: few enough to bound the partial sums, long enough to pay.

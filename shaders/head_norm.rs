@@ -9,7 +9,8 @@ use crate::grid::{streaming, strips, threads};
 use crate::noise::values;
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance,
+    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder,
+    Tensor, Tolerance,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -111,7 +112,11 @@ fn backward(args: &mut Args<'_>) {
             let slope = (0..d).map(|col| e(col) * x(col)).sum::<f64>() / d as f64 * r * r;
             for col in 0..d {
                 if p.dx != sink::ABSENT {
-                    sink::store(&mut args.writes[0][at + col], (r * (e(col) - slope * x(col))) as f32, p.dx);
+                    sink::store(
+                        &mut args.writes[0][at + col],
+                        (r * (e(col) - slope * x(col))) as f32,
+                        p.dx,
+                    );
                 }
                 dgains[kind + col] += f64::from(dy[at + col]) * x(col) * r;
             }
@@ -123,12 +128,30 @@ fn backward(args: &mut Args<'_>) {
 }
 
 /// Records the normalisation of the query and key heads of qkv (n, (h + 2 g) d) and its gradient rule.
-pub fn record(r: &mut dyn Recorder, qkv: Tensor, gains: Tensor, shape: HeadShape, eps: f32) -> Tensor {
+pub fn record(
+    r: &mut dyn Recorder,
+    qkv: Tensor,
+    gains: Tensor,
+    shape: HeadShape,
+    eps: f32,
+) -> Tensor {
     let n = qkv.shape.rows();
-    assert_eq!(qkv.shape.row_len(), shape.width(), "width of a row of heads");
-    assert_eq!(gains.shape.len(), 2 * shape.head_dim, "gains of queries and keys");
+    assert_eq!(
+        qkv.shape.row_len(),
+        shape.width(),
+        "width of a row of heads"
+    );
+    assert_eq!(
+        gains.shape.len(),
+        2 * shape.head_dim,
+        "gains of queries and keys"
+    );
     let y = r.tensor("head_norm", &[n, shape.width()], Dtype::F32);
-    let rstd = r.tensor("head_norm rstd", &[n, shape.heads + shape.kv_heads], Dtype::F32);
+    let rstd = r.tensor(
+        "head_norm rstd",
+        &[n, shape.heads + shape.kv_heads],
+        Dtype::F32,
+    );
     let params = Params {
         n: n as u32,
         heads: shape.heads as u32,
@@ -142,8 +165,17 @@ pub fn record(r: &mut dyn Recorder, qkv: Tensor, gains: Tensor, shape: HeadShape
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dqkv, how_dx) = sink::gradient(r, qkv);
         let (dgains, how_dgains) = sink::gradient(r, gains);
-        let params = Params { dx: how_dx, dgains: how_dgains, ..params };
-        r.call(Call::new(&BACKWARD, &params, &[dy, qkv, gains, rstd], &[dqkv, dgains]));
+        let params = Params {
+            dx: how_dx,
+            dgains: how_dgains,
+            ..params
+        };
+        r.call(Call::new(
+            &BACKWARD,
+            &params,
+            &[dy, qkv, gains, rstd],
+            &[dqkv, dgains],
+        ));
     };
     r.rule(y, Box::new(rule));
     y
@@ -166,7 +198,11 @@ struct Sizes {
     spare: [u32; 2],
 }
 
-const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
+const fn kernel(
+    name: &'static str,
+    entry: &'static str,
+    storage: &'static [(&'static str, Access)],
+) -> Kernel {
     Kernel {
         name,
         source: include_str!("head_norm.wgsl"),
@@ -182,7 +218,12 @@ const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'s
 static FORWARD_KERNEL: Kernel = kernel(
     "head_norm.forward",
     "forward",
-    &[("qkv", Access::Read), ("gains", Access::Read), ("y", Access::Write), ("rstd_out", Access::Write)],
+    &[
+        ("qkv", Access::Read),
+        ("gains", Access::Read),
+        ("y", Access::Write),
+        ("rstd_out", Access::Write),
+    ],
 );
 static BACKWARD_KERNEL: Kernel = kernel(
     "head_norm.backward",
@@ -198,10 +239,18 @@ static BACKWARD_KERNEL: Kernel = kernel(
 static PARTIAL_KERNEL: Kernel = kernel(
     "head_norm.partial",
     "partial",
-    &[("qkv_rows", Access::Read), ("dy_rows", Access::Read), ("rstd", Access::Read), ("parts_out", Access::Write)],
+    &[
+        ("qkv_rows", Access::Read),
+        ("dy_rows", Access::Read),
+        ("rstd", Access::Read),
+        ("parts_out", Access::Write),
+    ],
 );
-static TOTAL_KERNEL: Kernel =
-    kernel("head_norm.total", "total", &[("parts", Access::Read), ("dgains", Access::Write)]);
+static TOTAL_KERNEL: Kernel = kernel(
+    "head_norm.total",
+    "total",
+    &[("parts", Access::Read), ("dgains", Access::Write)],
+);
 
 fn sizes(p: &Params) -> (Sizes, [(&'static str, u32); 1], [u32; 3]) {
     let vec = if p.head_dim.is_multiple_of(4) { 4 } else { 1 };
@@ -219,32 +268,81 @@ fn sizes(p: &Params) -> (Sizes, [(&'static str, u32); 1], [u32; 3]) {
         strip: p.n.div_ceil(strips),
         spare: [0; 2],
     };
-    (sizes, [("VEC", vec)], threads(p.n as usize * (p.heads + 2 * p.kv_heads) as usize, 64))
+    (
+        sizes,
+        [("VEC", vec)],
+        threads(p.n as usize * (p.heads + 2 * p.kv_heads) as usize, 64),
+    )
 }
 
 fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
     let (sizes, defines, heads) = sizes(&call.params());
-    let bound = [l.whole(call.reads[0]), l.whole(call.reads[1]), l.whole(call.writes[0]), l.whole(call.writes[1])];
-    l.dispatch_with(&FORWARD_KERNEL, &sizes, &bound, heads, (FORWARD.cost)(call), &defines, &[]);
+    let bound = [
+        l.whole(call.reads[0]),
+        l.whole(call.reads[1]),
+        l.whole(call.writes[0]),
+        l.whole(call.writes[1]),
+    ];
+    l.dispatch_with(
+        &FORWARD_KERNEL,
+        &sizes,
+        &bound,
+        heads,
+        (FORWARD.cost)(call),
+        &defines,
+        &[],
+    );
 }
 
 fn lower_backward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (sizes, defines, heads) = sizes(&p);
-    let [dy, qkv, gains, rstd] = call.reads[..] else { panic!("head_norm.backward reads four tensors") };
+    let [dy, qkv, gains, rstd] = call.reads[..] else {
+        panic!("head_norm.backward reads four tensors")
+    };
     let (dy, qkv, gains, rstd) = (l.whole(dy), l.whole(qkv), l.whole(gains), l.whole(rstd));
     if p.dx != sink::ABSENT {
         let bound = [qkv, gains, rstd, dy, l.whole(call.writes[0])];
-        l.dispatch_with(&BACKWARD_KERNEL, &sizes, &bound, heads, (BACKWARD.cost)(call), &defines, &[]);
+        l.dispatch_with(
+            &BACKWARD_KERNEL,
+            &sizes,
+            &bound,
+            heads,
+            (BACKWARD.cost)(call),
+            &defines,
+            &[],
+        );
     }
     if p.dgains != sink::ABSENT {
         let parts = l.scratch(2 * u64::from(sizes.strips) * u64::from(p.head_dim));
         let strips = threads(sizes.strips as usize * 2 * sizes.d as usize, 64);
-        let sums = Cost { flops: 3.0 * dy.len as f64, bytes: 8.0 * dy.len as f64 };
-        l.dispatch_with(&PARTIAL_KERNEL, &sizes, &[qkv, dy, rstd, parts], strips, sums, &defines, &[]);
-        let sums = Cost { flops: parts.len as f64, bytes: 4.0 * parts.len as f64 };
+        let sums = Cost {
+            flops: 3.0 * dy.len as f64,
+            bytes: 8.0 * dy.len as f64,
+        };
+        l.dispatch_with(
+            &PARTIAL_KERNEL,
+            &sizes,
+            &[qkv, dy, rstd, parts],
+            strips,
+            sums,
+            &defines,
+            &[],
+        );
+        let sums = Cost {
+            flops: parts.len as f64,
+            bytes: 4.0 * parts.len as f64,
+        };
         let bound = [parts, l.whole(call.writes[1])];
-        l.dispatch_with(&TOTAL_KERNEL, &sizes, &bound, threads(2 * sizes.d as usize, 64), sums, &defines, &[]);
+        l.dispatch_with(
+            &TOTAL_KERNEL,
+            &sizes,
+            &bound,
+            threads(2 * sizes.d as usize, 64),
+            sums,
+            &defines,
+            &[],
+        );
     }
 }
 
@@ -269,13 +367,26 @@ fn cases() -> Vec<Case> {
             dgains,
         };
         let (qkv, gains) = (values(1, n * width), values(2, 2 * d));
-        let build = Build::new(name).read(&[n, width], qkv.clone()).read(&[2, d], gains.clone());
-        out.push(build.write(&[n, width]).write(&[n, normed]).call(&FORWARD, &params));
+        let build = Build::new(name)
+            .read(&[n, width], qkv.clone())
+            .read(&[2, d], gains.clone());
+        out.push(
+            build
+                .write(&[n, width])
+                .write(&[n, normed])
+                .call(&FORWARD, &params),
+        );
         let rstd = values(5, n * normed).iter().map(|r| 1.5 + r).collect();
-        let build = Build::new(name).read(&[n, width], values(3, n * width)).read(&[n, width], qkv);
+        let build = Build::new(name)
+            .read(&[n, width], values(3, n * width))
+            .read(&[n, width], qkv);
         let build = build.read(&[2, d], gains).read(&[n, normed], rstd);
         let build = build.write_over(&[n, width], values(4, n * width));
-        let build = if dgains == ABSENT { build.no_write() } else { build.write_over(&[2, d], values(6, 2 * d)) };
+        let build = if dgains == ABSENT {
+            build.no_write()
+        } else {
+            build.write_over(&[2, d], values(6, 2 * d))
+        };
         out.push(build.call(&BACKWARD, &params));
     }
     out
@@ -284,8 +395,23 @@ fn cases() -> Vec<Case> {
 fn gradients() -> Vec<GradientCheck> {
     vec![GradientCheck {
         name: "head_norm",
-        inputs: vec![input(0, &[3, 15], values(1, 45), true), input(1, &[2, 3], values(2, 6), true)],
-        record: |r, t| record(r, t[0], t[1], HeadShape { heads: 3, kv_heads: 1, head_dim: 3 }, 1e-5),
+        inputs: vec![
+            input(0, &[3, 15], values(1, 45), true),
+            input(1, &[2, 3], values(2, 6), true),
+        ],
+        record: |r, t| {
+            record(
+                r,
+                t[0],
+                t[1],
+                HeadShape {
+                    heads: 3,
+                    kv_heads: 1,
+                    head_dim: 3,
+                },
+                1e-5,
+            )
+        },
     }]
 }
 
@@ -294,8 +420,17 @@ pub const PAIR: Pair = Pair {
     name: "head_norm",
     wgsl: include_str!("head_norm.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
-    kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &PARTIAL_KERNEL, &TOTAL_KERNEL],
+    kernels: &[
+        &FORWARD_KERNEL,
+        &BACKWARD_KERNEL,
+        &PARTIAL_KERNEL,
+        &TOTAL_KERNEL,
+    ],
     cases,
     gradients,
-    tolerance: Tolerance { absolute: 1e-6, relative: 5e-6, why: "f32 sums over rows and heads against f64 sums" },
+    tolerance: Tolerance {
+        absolute: 1e-6,
+        relative: 5e-6,
+        why: "f32 sums over rows and heads against f64 sums",
+    },
 };

@@ -6,9 +6,12 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
+pub mod cache;
 pub mod cases;
+pub mod cast;
 pub mod dropout;
 pub mod embed;
+pub mod gate;
 pub mod grid;
 pub mod head_norm;
 pub mod layer_norm;
@@ -17,6 +20,7 @@ pub mod norm_sq;
 pub mod reduce;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod sink;
 pub mod spec;
 pub mod template;
@@ -30,11 +34,15 @@ pub const PAIRS: &[&spec::Pair] = &[
     &rope::PAIR,
     &attention::PAIR,
     &activation::PAIR,
+    &gate::PAIR,
     &add::PAIR,
     &dropout::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
     &adamw::PAIR,
+    &cast::PAIR,
+    &cache::PAIR,
+    &sample::PAIR,
 ];
 
 #[cfg(test)]

@@ -10,8 +10,16 @@ pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     for _ in 0..10 {
         let left = u64::from(MULTIPLIERS[0]) * u64::from(c[0]);
         let right = u64::from(MULTIPLIERS[1]) * u64::from(c[2]);
-        c = [(right >> 32) as u32 ^ c[1] ^ k[0], right as u32, (left >> 32) as u32 ^ c[3] ^ k[1], left as u32];
-        k = [k[0].wrapping_add(INCREMENTS[0]), k[1].wrapping_add(INCREMENTS[1])];
+        c = [
+            (right >> 32) as u32 ^ c[1] ^ k[0],
+            right as u32,
+            (left >> 32) as u32 ^ c[3] ^ k[1],
+            left as u32,
+        ];
+        k = [
+            k[0].wrapping_add(INCREMENTS[0]),
+            k[1].wrapping_add(INCREMENTS[1]),
+        ];
     }
     c
 }
@@ -23,7 +31,9 @@ pub fn unit(word: u32) -> f32 {
 
 /// `len` numbers in [-1, 1) from stream `key`: contents of test cases and starting weights of checks.
 pub fn values(key: u32, len: usize) -> Vec<f32> {
-    (0..len).map(|i| unit(philox([key, 0x7E57], [(i / 4) as u32, 0, 0, 0])[i % 4]) * 2.0 - 1.0).collect()
+    (0..len)
+        .map(|i| unit(philox([key, 0x7E57], [(i / 4) as u32, 0, 0, 0])[i % 4]) * 2.0 - 1.0)
+        .collect()
 }
 
 #[cfg(test)]
@@ -33,10 +43,19 @@ mod tests {
     /// The known answers that the authors publish with their library (Random123, `kat_vectors`).
     #[test]
     fn known_answers() {
-        assert_eq!(philox([0; 2], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 2], [u32::MAX; 4]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox([0; 2], [0; 4]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox([u32::MAX; 2], [u32::MAX; 4]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
-        assert_eq!(philox([0xa409_3822, 0x299f_31d0], pi), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+        assert_eq!(
+            philox([0xa409_3822, 0x299f_31d0], pi),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
     }
 
     #[test]

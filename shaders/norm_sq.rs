@@ -30,7 +30,10 @@ pub static PARTIAL: Op = Op {
     lower: lower_partial,
     cost: |call| {
         let len = call.reads[0].shape.len() as f64;
-        Cost { flops: 2.0 * len, bytes: 4.0 * len }
+        Cost {
+            flops: 2.0 * len,
+            bytes: 4.0 * len,
+        }
     },
 };
 
@@ -42,14 +45,20 @@ pub static TOTAL: Op = Op {
         args.writes[0].copy_from_slice(&[sum as f32, 0.0, 0.0, 0.0]);
     },
     lower: lower_total,
-    cost: |call| Cost { flops: call.reads[0].shape.len() as f64, bytes: call.reads[0].bytes() as f64 },
+    cost: |call| Cost {
+        flops: call.reads[0].shape.len() as f64,
+        bytes: call.reads[0].bytes() as f64,
+    },
 };
 
 fn partial(args: &mut Args<'_>) {
     let p: Params = args.params();
     let mut sums = [0f64; PARTS];
     for (number, block) in args.reads[0].chunks(BLOCK).enumerate() {
-        sums[number % PARTS] += block.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        sums[number % PARTS] += block
+            .iter()
+            .map(|&g| f64::from(g) * f64::from(g))
+            .sum::<f64>();
     }
     let row = p.row as usize * PARTS;
     for (part, sum) in args.writes[0][row..row + PARTS].iter_mut().zip(sums) {
@@ -59,13 +68,33 @@ fn partial(args: &mut Args<'_>) {
 
 /// The calls that sum the squares of all `grads` into `total` (4) by way of `parts` (grads, 64).
 pub fn calls(grads: &[Tensor], parts: Tensor, total: Tensor) -> Vec<Call> {
-    assert_eq!(parts.shape.dims(), [grads.len(), PARTS], "parts of the gradient norm");
+    assert_eq!(
+        parts.shape.dims(),
+        [grads.len(), PARTS],
+        "parts of the gradient norm"
+    );
     let partial = |(row, g): (usize, &Tensor)| {
         let len = u32::try_from(g.shape.len()).expect("a gradient has fewer than 2^32 elements");
-        Call::new(&PARTIAL, &Params { len, row: row as u32 }, &[*g], &[parts])
+        Call::new(
+            &PARTIAL,
+            &Params {
+                len,
+                row: row as u32,
+            },
+            &[*g],
+            &[parts],
+        )
     };
     let mut calls: Vec<Call> = grads.iter().enumerate().map(partial).collect();
-    calls.push(Call::new(&TOTAL, &Params { len: grads.len() as u32, row: 0 }, &[parts], &[total]));
+    calls.push(Call::new(
+        &TOTAL,
+        &Params {
+            len: grads.len() as u32,
+            row: 0,
+        },
+        &[parts],
+        &[total],
+    ));
     calls
 }
 
@@ -107,18 +136,47 @@ fn lower_partial(call: &Call, l: &mut Lowering<'_>) {
         let len = rows * g.shape.row_len();
         let vec = if len.is_multiple_of(4) { 4 } else { 1 };
         let start = (first * g.shape.row_len()) as u32;
-        let params = KernelParams { len: len as u32, first: start, row: p.row, acc: u32::from(first > 0) };
-        let cost = Cost { flops: 2.0 * len as f64, bytes: 4.0 * len as f64 };
+        let params = KernelParams {
+            len: len as u32,
+            first: start,
+            row: p.row,
+            acc: u32::from(first > 0),
+        };
+        let cost = Cost {
+            flops: 2.0 * len as f64,
+            bytes: 4.0 * len as f64,
+        };
         let bindings = [l.rows(g, first, rows), parts];
-        l.dispatch_with(&PARTIAL_KERNEL, &params, &bindings, [PARTS as u32, 1, 1], cost, &[("VEC", vec)], &[]);
+        l.dispatch_with(
+            &PARTIAL_KERNEL,
+            &params,
+            &bindings,
+            [PARTS as u32, 1, 1],
+            cost,
+            &[("VEC", vec)],
+            &[],
+        );
     }
 }
 
 fn lower_total(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
-    let params = KernelParams { len: p.len, first: 0, row: 0, acc: 0 };
+    let params = KernelParams {
+        len: p.len,
+        first: 0,
+        row: 0,
+        acc: 0,
+    };
     let bindings = [l.whole(call.reads[0]), l.whole(call.writes[0])];
-    l.dispatch_with(&TOTAL_KERNEL, &params, &bindings, [1, 1, 1], (call.op.cost)(call), &[("VEC", 1)], &[]);
+    l.dispatch_with(
+        &TOTAL_KERNEL,
+        &params,
+        &bindings,
+        [1, 1, 1],
+        (call.op.cost)(call),
+        &[("VEC", 1)],
+        &[],
+    );
 }
 
 fn cases() -> Vec<Case> {
@@ -132,14 +190,29 @@ fn cases() -> Vec<Case> {
     ];
     for (name, shape) in shapes {
         let len: usize = shape.iter().product();
-        let params = Params { len: len as u32, row: 1 };
+        let params = Params {
+            len: len as u32,
+            row: 1,
+        };
         let build = Build::new(name).read(shape, values(1, len));
-        out.push(build.write_over(&[3, PARTS], values(2, 3 * PARTS)).call(&PARTIAL, &params));
+        out.push(
+            build
+                .write_over(&[3, PARTS], values(2, 3 * PARTS))
+                .call(&PARTIAL, &params),
+        );
     }
     for rows in [1, 3, 40] {
         let parts = values(3, rows * PARTS).iter().map(|x| x.abs()).collect();
-        let params = Params { len: rows as u32, row: 0 };
-        out.push(Build::new("total").read(&[rows, PARTS], parts).write(&[4]).call(&TOTAL, &params));
+        let params = Params {
+            len: rows as u32,
+            row: 0,
+        };
+        out.push(
+            Build::new("total")
+                .read(&[rows, PARTS], parts)
+                .write(&[4])
+                .call(&TOTAL, &params),
+        );
     }
     out
 }

@@ -5,7 +5,9 @@
 use crate::cases::Build;
 use crate::grid::{grid, streaming};
 use crate::noise::values;
-use crate::spec::{Access, Args, Call, Case, Cost, Kernel, Lowering, Op, Pair, Region, Tensor, Tolerance};
+use crate::spec::{
+    Access, Args, Call, Case, Cost, Kernel, Lowering, Op, Pair, Region, Tensor, Tolerance,
+};
 use bytemuck::{Pod, Zeroable};
 
 /// Both ops.
@@ -45,8 +47,14 @@ fn columns(args: &mut Args<'_>) {
     let p: Params = args.params();
     let m = p.m as usize;
     for col in 0..m {
-        let sum: f64 = (0..p.n as usize).map(|row| f64::from(args.reads[0][row * m + col])).sum();
-        let before = if p.acc == 1 { f64::from(args.writes[0][col]) } else { 0.0 };
+        let sum: f64 = (0..p.n as usize)
+            .map(|row| f64::from(args.reads[0][row * m + col]))
+            .sum();
+        let before = if p.acc == 1 {
+            f64::from(args.writes[0][col])
+        } else {
+            0.0
+        };
         args.writes[0][col] = (before + sum) as f32;
     }
 }
@@ -54,14 +62,32 @@ fn columns(args: &mut Args<'_>) {
 /// y (= or +=) the sum over the rows of x, whose last extent is y's length.
 pub fn columns_call(x: Tensor, y: Tensor, add: bool) -> Call {
     let m = y.shape.len();
-    assert!(x.shape.len().is_multiple_of(m), "columns of {x:?} into {y:?}");
-    let params = Params { n: (x.shape.len() / m) as u32, m: m as u32, acc: u32::from(add), spare: 0 };
+    assert!(
+        x.shape.len().is_multiple_of(m),
+        "columns of {x:?} into {y:?}"
+    );
+    let params = Params {
+        n: (x.shape.len() / m) as u32,
+        m: m as u32,
+        acc: u32::from(add),
+        spare: 0,
+    };
     Call::new(&COLUMNS, &params, &[x], &[y])
 }
 
 /// y (4) = {sum of x, 0, 0, 0}.
 pub fn sum_call(x: Tensor, y: Tensor) -> Call {
-    Call::new(&SUM, &Params { n: 1, m: x.shape.len() as u32, acc: 0, spare: 0 }, &[x], &[y])
+    Call::new(
+        &SUM,
+        &Params {
+            n: 1,
+            m: x.shape.len() as u32,
+            acc: 0,
+            spare: 0,
+        },
+        &[x],
+        &[y],
+    )
 }
 
 const SOURCE: &str = include_str!("reduce.wgsl");
@@ -108,13 +134,30 @@ struct KernelParams {
 
 /// Emits y (= or +=) scale * the sum over the `rows` rows of x. y holds `cols` words. Many rows over few columns are
 /// summed in parts first.
-pub fn emit_columns(l: &mut Lowering<'_>, x: Region, y: Region, rows: usize, cols: usize, scale: f32, add: bool) {
+pub fn emit_columns(
+    l: &mut Lowering<'_>,
+    x: Region,
+    y: Region,
+    rows: usize,
+    cols: usize,
+    scale: f32,
+    add: bool,
+) {
     let vec = if cols.is_multiple_of(4) { 4 } else { 1 };
     let groups = (cols / vec as usize).div_ceil(64);
-    let wanted = (l.caps.fill as usize).div_ceil(groups).min(rows / 16).clamp(1, 64);
+    let wanted = (l.caps.fill as usize)
+        .div_ceil(groups)
+        .min(rows / 16)
+        .clamp(1, 64);
     let part = rows.div_ceil(wanted);
     let parts = rows.div_ceil(part);
-    let pass = |l: &mut Lowering<'_>, from: Region, to: Region, rows: usize, part: usize, scale, add: bool| {
+    let pass = |l: &mut Lowering<'_>,
+                from: Region,
+                to: Region,
+                rows: usize,
+                part: usize,
+                scale,
+                add: bool| {
         let parts = rows.div_ceil(part);
         let params = KernelParams {
             rows: rows as u32,
@@ -128,8 +171,19 @@ pub fn emit_columns(l: &mut Lowering<'_>, x: Region, y: Region, rows: usize, col
         assert!(size[1] == 1 || parts == 1, "parts of a wide sum");
         size[2] = parts as u32;
         let words = (rows + parts) * cols;
-        let cost = Cost { flops: (rows * cols) as f64, bytes: 4.0 * words as f64 };
-        l.dispatch_with(&COLUMNS_KERNEL, &params, &[from, to], size, cost, &[("VEC", vec)], &[]);
+        let cost = Cost {
+            flops: (rows * cols) as f64,
+            bytes: 4.0 * words as f64,
+        };
+        l.dispatch_with(
+            &COLUMNS_KERNEL,
+            &params,
+            &[from, to],
+            size,
+            cost,
+            &[("VEC", vec)],
+            &[],
+        );
     };
     if parts == 1 {
         pass(l, x, y, rows, rows, scale, add);
@@ -148,10 +202,37 @@ fn lower_columns(call: &Call, l: &mut Lowering<'_>) {
 
 fn lower_sum(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
-    let (x, y, parts) = (l.whole(call.reads[0]), l.whole(call.writes[0]), l.scratch(64));
-    let params = KernelParams { rows: 1, cols: p.m, part: 1, acc: 0, scale: 1.0, spare: [0; 3] };
-    l.dispatch_with(&PARTIAL_KERNEL, &params, &[x, parts], [64, 1, 1], (call.op.cost)(call), &[("VEC", 1)], &[]);
-    l.dispatch_with(&TOTAL_KERNEL, &params, &[parts, y], [1, 1, 1], Cost::default(), &[("VEC", 1)], &[]);
+    let (x, y, parts) = (
+        l.whole(call.reads[0]),
+        l.whole(call.writes[0]),
+        l.scratch(64),
+    );
+    let params = KernelParams {
+        rows: 1,
+        cols: p.m,
+        part: 1,
+        acc: 0,
+        scale: 1.0,
+        spare: [0; 3],
+    };
+    l.dispatch_with(
+        &PARTIAL_KERNEL,
+        &params,
+        &[x, parts],
+        [64, 1, 1],
+        (call.op.cost)(call),
+        &[("VEC", 1)],
+        &[],
+    );
+    l.dispatch_with(
+        &TOTAL_KERNEL,
+        &params,
+        &[parts, y],
+        [1, 1, 1],
+        Cost::default(),
+        &[("VEC", 1)],
+        &[],
+    );
 }
 
 fn cases() -> Vec<Case> {
@@ -167,15 +248,40 @@ fn cases() -> Vec<Case> {
     ];
     for (name, n, m) in shapes {
         for acc in [0, 1] {
-            let params = Params { n: n as u32, m: m as u32, acc, spare: 0 };
+            let params = Params {
+                n: n as u32,
+                m: m as u32,
+                acc,
+                spare: 0,
+            };
             let build = Build::new(name).read(&[n, m], values(1, n * m));
             out.push(build.write_over(&[m], values(2, m)).call(&COLUMNS, &params));
         }
-        let params = Params { n: 1, m: (n * m) as u32, acc: 0, spare: 0 };
-        out.push(Build::new(name).read(&[n, m], values(3, n * m)).write(&[4]).call(&SUM, &params));
+        let params = Params {
+            n: 1,
+            m: (n * m) as u32,
+            acc: 0,
+            spare: 0,
+        };
+        out.push(
+            Build::new(name)
+                .read(&[n, m], values(3, n * m))
+                .write(&[4])
+                .call(&SUM, &params),
+        );
     }
-    let params = Params { n: 1, m: 100_001, acc: 0, spare: 0 };
-    out.push(Build::new("long").read(&[100_001], values(4, 100_001)).write(&[4]).call(&SUM, &params));
+    let params = Params {
+        n: 1,
+        m: 100_001,
+        acc: 0,
+        spare: 0,
+    };
+    out.push(
+        Build::new("long")
+            .read(&[100_001], values(4, 100_001))
+            .write(&[4])
+            .call(&SUM, &params),
+    );
     out
 }
 
@@ -201,10 +307,23 @@ mod tests {
 
     #[test]
     fn few_columns_are_summed_in_parts_and_many_are_not() {
-        let caps = Caps { binding_words: 1 << 25, software: false, fill: 256, invocations: 256 };
+        let caps = Caps {
+            binding_words: 1 << 25,
+            software: false,
+            fill: 256,
+            invocations: 256,
+        };
         let case = |n: usize, m: usize| {
-            let params = Params { n: n as u32, m: m as u32, acc: 0, spare: 0 };
-            let case = Build::new("").read(&[n, m], vec![0.0; n * m]).write(&[m]).call(&COLUMNS, &params);
+            let params = Params {
+                n: n as u32,
+                m: m as u32,
+                acc: 0,
+                spare: 0,
+            };
+            let case = Build::new("")
+                .read(&[n, m], vec![0.0; n * m])
+                .write(&[m])
+                .call(&COLUMNS, &params);
             let mut l = Lowering::new(&caps);
             lower_columns(&case.call, &mut l);
             l.dispatches.iter().map(|d| d.grid).collect::<Vec<_>>()

@@ -8,7 +8,8 @@ use crate::grid::{streaming, strips, threads};
 use crate::noise::values;
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance,
+    Access, Args, Call, Case, Cost, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder,
+    Tensor, Tolerance,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -66,7 +67,9 @@ fn backward(args: &mut Args<'_>) {
     let at = |of: &[f32], row: usize, col: usize| f64::from(of[row * c + col]);
     for row in 0..n {
         let r = f64::from(rstd[row]);
-        let products: f64 = (0..c).map(|col| at(dy, row, col) * f64::from(gain[col]) * at(x, row, col)).sum();
+        let products: f64 = (0..c)
+            .map(|col| at(dy, row, col) * f64::from(gain[col]) * at(x, row, col))
+            .sum();
         let slope = products / c as f64 * r * r;
         for col in 0..c {
             if p.dx != sink::ABSENT {
@@ -77,7 +80,9 @@ fn backward(args: &mut Args<'_>) {
     }
     if p.dgain != sink::ABSENT {
         for col in 0..c {
-            let sum: f64 = (0..n).map(|row| at(dy, row, col) * at(x, row, col) * f64::from(rstd[row])).sum();
+            let sum: f64 = (0..n)
+                .map(|row| at(dy, row, col) * at(x, row, col) * f64::from(rstd[row]))
+                .sum();
             sink::store(&mut args.writes[1][col], sum as f32, p.dgain);
         }
     }
@@ -89,13 +94,28 @@ pub fn record(r: &mut dyn Recorder, x: Tensor, gain: Tensor, eps: f32) -> Tensor
     assert_eq!(gain.shape.len(), c, "one gain per channel");
     let y = r.tensor("rms_norm", &[n, c], Dtype::F32);
     let rstd = r.tensor("rms_norm rstd", &[n], Dtype::F32);
-    let params = Params { n: n as u32, c: c as u32, eps, dx: sink::ABSENT, dgain: sink::ABSENT };
+    let params = Params {
+        n: n as u32,
+        c: c as u32,
+        eps,
+        dx: sink::ABSENT,
+        dgain: sink::ABSENT,
+    };
     r.call(Call::new(&FORWARD, &params, &[x, gain], &[y, rstd]));
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dx, how_dx) = sink::gradient(r, x);
         let (dgain, how_dgain) = sink::gradient(r, gain);
-        let params = Params { dx: how_dx, dgain: how_dgain, ..params };
-        r.call(Call::new(&BACKWARD, &params, &[dy, x, gain, rstd], &[dx, dgain]));
+        let params = Params {
+            dx: how_dx,
+            dgain: how_dgain,
+            ..params
+        };
+        r.call(Call::new(
+            &BACKWARD,
+            &params,
+            &[dy, x, gain, rstd],
+            &[dx, dgain],
+        ));
     };
     r.rule(y, Box::new(rule));
     y
@@ -115,7 +135,11 @@ struct Sizes {
     strip: u32,
 }
 
-const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
+const fn kernel(
+    name: &'static str,
+    entry: &'static str,
+    storage: &'static [(&'static str, Access)],
+) -> Kernel {
     Kernel {
         name,
         source: include_str!("rms_norm.wgsl"),
@@ -131,20 +155,39 @@ const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'s
 static FORWARD_KERNEL: Kernel = kernel(
     "rms_norm.forward",
     "forward",
-    &[("x", Access::Read), ("gain", Access::Read), ("y", Access::Write), ("rstd_out", Access::Write)],
+    &[
+        ("x", Access::Read),
+        ("gain", Access::Read),
+        ("y", Access::Write),
+        ("rstd_out", Access::Write),
+    ],
 );
 static BACKWARD_KERNEL: Kernel = kernel(
     "rms_norm.backward",
     "backward",
-    &[("x", Access::Read), ("gain", Access::Read), ("rstd", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
+    &[
+        ("x", Access::Read),
+        ("gain", Access::Read),
+        ("rstd", Access::Read),
+        ("dy", Access::Read),
+        ("dx", Access::Write),
+    ],
 );
 static PARTIAL_KERNEL: Kernel = kernel(
     "rms_norm.partial",
     "partial",
-    &[("x_rows", Access::Read), ("dy_rows", Access::Read), ("rstd", Access::Read), ("parts_out", Access::Write)],
+    &[
+        ("x_rows", Access::Read),
+        ("dy_rows", Access::Read),
+        ("rstd", Access::Read),
+        ("parts_out", Access::Write),
+    ],
 );
-static TOTAL_KERNEL: Kernel =
-    kernel("rms_norm.total", "total", &[("parts", Access::Read), ("dgain", Access::Write)]);
+static TOTAL_KERNEL: Kernel = kernel(
+    "rms_norm.total",
+    "total",
+    &[("parts", Access::Read), ("dgain", Access::Write)],
+);
 
 fn sizes(p: &Params, l: &Lowering<'_>) -> (Sizes, [(&'static str, u32); 2], [u32; 3]) {
     let vec = if p.c.is_multiple_of(4) { 4 } else { 1 };
@@ -160,34 +203,83 @@ fn sizes(p: &Params, l: &Lowering<'_>) -> (Sizes, [(&'static str, u32); 2], [u32
         strips,
         strip: p.n.div_ceil(strips),
     };
-    let rows = if lanes == 1 { threads(p.n as usize, 16) } else { threads(p.n as usize, 1) };
+    let rows = if lanes == 1 {
+        threads(p.n as usize, 16)
+    } else {
+        threads(p.n as usize, 1)
+    };
     (sizes, [("VEC", vec), ("LANES", lanes)], rows)
 }
 
 fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
     let (sizes, defines, rows) = sizes(&call.params(), l);
-    let bound = [l.whole(call.reads[0]), l.whole(call.reads[1]), l.whole(call.writes[0]), l.whole(call.writes[1])];
-    l.dispatch_with(&FORWARD_KERNEL, &sizes, &bound, rows, (FORWARD.cost)(call), &defines, &[]);
+    let bound = [
+        l.whole(call.reads[0]),
+        l.whole(call.reads[1]),
+        l.whole(call.writes[0]),
+        l.whole(call.writes[1]),
+    ];
+    l.dispatch_with(
+        &FORWARD_KERNEL,
+        &sizes,
+        &bound,
+        rows,
+        (FORWARD.cost)(call),
+        &defines,
+        &[],
+    );
 }
 
 fn lower_backward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (sizes, defines, rows) = sizes(&p, l);
-    let [dy, x, gain, rstd] = call.reads[..] else { panic!("rms_norm.backward reads four tensors") };
+    let [dy, x, gain, rstd] = call.reads[..] else {
+        panic!("rms_norm.backward reads four tensors")
+    };
     let (dy, x, gain, rstd) = (l.whole(dy), l.whole(x), l.whole(gain), l.whole(rstd));
     let cost = (BACKWARD.cost)(call);
     if p.dx != sink::ABSENT {
         let dx = l.whole(call.writes[0]);
-        l.dispatch_with(&BACKWARD_KERNEL, &sizes, &[x, gain, rstd, dy, dx], rows, cost, &defines, &[]);
+        l.dispatch_with(
+            &BACKWARD_KERNEL,
+            &sizes,
+            &[x, gain, rstd, dy, dx],
+            rows,
+            cost,
+            &defines,
+            &[],
+        );
     }
     if p.dgain != sink::ABSENT {
         let parts = l.scratch(u64::from(sizes.strips) * u64::from(p.c));
         let strips = threads(sizes.strips as usize * sizes.c as usize, 64);
-        let sums = Cost { flops: 3.0 * dy.len as f64, bytes: 8.0 * dy.len as f64 };
-        l.dispatch_with(&PARTIAL_KERNEL, &sizes, &[x, dy, rstd, parts], strips, sums, &defines, &[]);
+        let sums = Cost {
+            flops: 3.0 * dy.len as f64,
+            bytes: 8.0 * dy.len as f64,
+        };
+        l.dispatch_with(
+            &PARTIAL_KERNEL,
+            &sizes,
+            &[x, dy, rstd, parts],
+            strips,
+            sums,
+            &defines,
+            &[],
+        );
         let dgain = l.whole(call.writes[1]);
-        let sums = Cost { flops: parts.len as f64, bytes: 4.0 * parts.len as f64 };
-        l.dispatch_with(&TOTAL_KERNEL, &sizes, &[parts, dgain], threads(sizes.c as usize, 64), sums, &defines, &[]);
+        let sums = Cost {
+            flops: parts.len as f64,
+            bytes: 4.0 * parts.len as f64,
+        };
+        l.dispatch_with(
+            &TOTAL_KERNEL,
+            &sizes,
+            &[parts, dgain],
+            threads(sizes.c as usize, 64),
+            sums,
+            &defines,
+            &[],
+        );
     }
 }
 
@@ -202,15 +294,34 @@ fn cases() -> Vec<Case> {
         ("frozen gain", 19, 64, WRITE, ABSENT),
         ("frozen input", 19, 64, ABSENT, ADD),
     ] {
-        let params = Params { n: n as u32, c: c as u32, eps: 1e-5, dx, dgain };
+        let params = Params {
+            n: n as u32,
+            c: c as u32,
+            eps: 1e-5,
+            dx,
+            dgain,
+        };
         let (x, gain) = (values(1, n * c), values(2, c));
-        let build = Build::new(name).read(&[n, c], x.clone()).read(&[c], gain.clone());
+        let build = Build::new(name)
+            .read(&[n, c], x.clone())
+            .read(&[c], gain.clone());
         out.push(build.write(&[n, c]).write(&[n]).call(&FORWARD, &params));
         let rstd = values(5, n).iter().map(|r| 1.5 + r).collect();
-        let build = Build::new(name).read(&[n, c], values(3, n * c)).read(&[n, c], x).read(&[c], gain);
+        let build = Build::new(name)
+            .read(&[n, c], values(3, n * c))
+            .read(&[n, c], x)
+            .read(&[c], gain);
         let build = build.read(&[n], rstd);
-        let build = if dx == ABSENT { build.no_write() } else { build.write_over(&[n, c], values(4, n * c)) };
-        let build = if dgain == ABSENT { build.no_write() } else { build.write_over(&[c], values(6, c)) };
+        let build = if dx == ABSENT {
+            build.no_write()
+        } else {
+            build.write_over(&[n, c], values(4, n * c))
+        };
+        let build = if dgain == ABSENT {
+            build.no_write()
+        } else {
+            build.write_over(&[c], values(6, c))
+        };
         out.push(build.call(&BACKWARD, &params));
     }
     out
@@ -219,7 +330,10 @@ fn cases() -> Vec<Case> {
 fn gradients() -> Vec<GradientCheck> {
     vec![GradientCheck {
         name: "rms_norm",
-        inputs: vec![input(0, &[3, 7], values(1, 21), true), input(1, &[7], values(2, 7), true)],
+        inputs: vec![
+            input(0, &[3, 7], values(1, 21), true),
+            input(1, &[7], values(2, 7), true),
+        ],
         record: |r, t| record(r, t[0], t[1], 1e-5),
     }]
 }
@@ -229,8 +343,17 @@ pub const PAIR: Pair = Pair {
     name: "rms_norm",
     wgsl: include_str!("rms_norm.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
-    kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &PARTIAL_KERNEL, &TOTAL_KERNEL],
+    kernels: &[
+        &FORWARD_KERNEL,
+        &BACKWARD_KERNEL,
+        &PARTIAL_KERNEL,
+        &TOTAL_KERNEL,
+    ],
     cases,
     gradients,
-    tolerance: Tolerance { absolute: 1e-6, relative: 5e-6, why: "f32 sums over 1100 rows in strips against f64 sums" },
+    tolerance: Tolerance {
+        absolute: 1e-6,
+        relative: 5e-6,
+        why: "f32 sums over 1100 rows in strips against f64 sums",
+    },
 };

@@ -10,7 +10,8 @@ use crate::head_norm::HeadShape;
 use crate::noise::values;
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tolerance, words,
+    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor,
+    Tolerance, words,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -50,10 +51,19 @@ pub static BACKWARD: Op = Op {
 
 fn turn(args: &mut Args<'_>, sign: f32) {
     let p: Params = args.params();
-    let (d, half, slots) = (p.head_dim as usize, p.head_dim as usize / 2, p.slots as usize);
+    let (d, half, slots) = (
+        p.head_dim as usize,
+        p.head_dim as usize / 2,
+        p.slots as usize,
+    );
     let (x, positions, table) = (args.reads[0], words(args.reads[1]), args.reads[2]);
     for row in 0..p.n as usize {
-        assert!(positions[row] < p.positions, "position {} of a table of {}", positions[row], p.positions);
+        assert!(
+            positions[row] < p.positions,
+            "position {} of a table of {}",
+            positions[row],
+            p.positions
+        );
         for slot in 0..slots {
             for pair in 0..half {
                 let at = (row * slots + slot) * d + pair;
@@ -73,15 +83,30 @@ fn turn(args: &mut Args<'_>, sign: f32) {
 /// The table of `positions` positions for heads of `head_dim` channels: angle = position * frequencies[pair].
 pub fn table(positions: usize, frequencies: &[f64]) -> Vec<f32> {
     let angles = (0..positions).flat_map(|at| frequencies.iter().map(move |f| at as f64 * f));
-    angles.flat_map(|angle| [angle.cos() as f32, angle.sin() as f32]).collect()
+    angles
+        .flat_map(|angle| [angle.cos() as f32, angle.sin() as f32])
+        .collect()
 }
 
 /// Records the rotation of the query and key heads of qkv (n, (h + 2 g) d) and its gradient rule.
-pub fn record(r: &mut dyn Recorder, qkv: Tensor, positions: Tensor, table: Tensor, shape: HeadShape) -> Tensor {
+pub fn record(
+    r: &mut dyn Recorder,
+    qkv: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    shape: HeadShape,
+) -> Tensor {
     let n = qkv.shape.rows();
-    assert_eq!(qkv.shape.row_len(), shape.width(), "width of a row of heads");
+    assert_eq!(
+        qkv.shape.row_len(),
+        shape.width(),
+        "width of a row of heads"
+    );
     assert_eq!(positions.shape.len(), n, "one position per row");
-    assert!(shape.head_dim.is_multiple_of(2), "rotary heads have an even width");
+    assert!(
+        shape.head_dim.is_multiple_of(2),
+        "rotary heads have an even width"
+    );
     assert_eq!(table.shape.row_len(), shape.head_dim, "width of the table");
     let y = r.tensor("rope", &[n, shape.width()], Dtype::F32);
     let params = Params {
@@ -96,7 +121,15 @@ pub fn record(r: &mut dyn Recorder, qkv: Tensor, positions: Tensor, table: Tenso
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dqkv, how) = sink::gradient(r, qkv);
         if how != sink::ABSENT {
-            r.call(Call::new(&BACKWARD, &Params { sink: how, ..params }, &[dy, positions, table], &[dqkv]));
+            r.call(Call::new(
+                &BACKWARD,
+                &Params {
+                    sink: how,
+                    ..params
+                },
+                &[dy, positions, table],
+                &[dqkv],
+            ));
         }
     };
     r.rule(y, Box::new(rule));
@@ -121,7 +154,12 @@ static ROTATE_KERNEL: Kernel = Kernel {
     name: "rope.rotate",
     source: include_str!("rope.wgsl"),
     entry: "rotate",
-    storage: &[("x", Access::Read), ("positions", Access::Read), ("table", Access::Read), ("y", Access::Write)],
+    storage: &[
+        ("x", Access::Read),
+        ("positions", Access::Read),
+        ("table", Access::Read),
+        ("y", Access::Write),
+    ],
     tick: false,
     params_size: 32,
     defines: &[("VEC", &[1, 4])],
@@ -132,17 +170,42 @@ fn lower(call: &Call, l: &mut Lowering<'_>, sign: f32) {
     let p: Params = call.params();
     let vec = if p.head_dim.is_multiple_of(8) { 4 } else { 1 };
     let half = p.head_dim / 2 / vec;
-    let sizes =
-        Sizes { n: p.n, slots: p.slots, rotated: p.rotated, half, rows: p.positions, sign, sink: p.sink, spare: 0 };
-    let [x, positions, table] = call.reads[..] else { panic!("rope reads three tensors") };
-    let bound = [l.whole(x), l.whole(positions), l.whole(table), l.whole(call.writes[0])];
+    let sizes = Sizes {
+        n: p.n,
+        slots: p.slots,
+        rotated: p.rotated,
+        half,
+        rows: p.positions,
+        sign,
+        sink: p.sink,
+        spare: 0,
+    };
+    let [x, positions, table] = call.reads[..] else {
+        panic!("rope reads three tensors")
+    };
+    let bound = [
+        l.whole(x),
+        l.whole(positions),
+        l.whole(table),
+        l.whole(call.writes[0]),
+    ];
     let grid = threads(p.n as usize * p.slots as usize * half as usize, 64);
-    l.dispatch_with(&ROTATE_KERNEL, &sizes, &bound, grid, (call.op.cost)(call), &[("VEC", vec)], &[]);
+    l.dispatch_with(
+        &ROTATE_KERNEL,
+        &sizes,
+        &bound,
+        grid,
+        (call.op.cost)(call),
+        &[("VEC", vec)],
+        &[],
+    );
 }
 
 /// Frequencies 10000^(-2 i / d).
 fn frequencies(d: usize) -> Vec<f64> {
-    (0..d / 2).map(|i| 1e4f64.powf(-2.0 * i as f64 / d as f64)).collect()
+    (0..d / 2)
+        .map(|i| 1e4f64.powf(-2.0 * i as f64 / d as f64))
+        .collect()
 }
 
 fn cases() -> Vec<Case> {
@@ -164,9 +227,15 @@ fn cases() -> Vec<Case> {
             sink: how,
         };
         for op in [&FORWARD, &BACKWARD] {
-            let build = Build::new(name).read(&[n, width], values(1, n * width)).words(&[n], &positions);
+            let build = Build::new(name)
+                .read(&[n, width], values(1, n * width))
+                .words(&[n], &positions);
             let build = build.read(&[50, d / 2, 2], table(50, &frequencies(d)));
-            out.push(build.write_over(&[n, width], values(2, n * width)).call(op, &params));
+            out.push(
+                build
+                    .write_over(&[n, width], values(2, n * width))
+                    .call(op, &params),
+            );
         }
     }
     out
@@ -180,7 +249,19 @@ fn gradients() -> Vec<GradientCheck> {
             input_words(1, &[3], &[0, 5, 2]),
             input(2, &[6, 2, 2], table(6, &frequencies(4)), false),
         ],
-        record: |r, t| record(r, t[0], t[1], t[2], HeadShape { heads: 3, kv_heads: 1, head_dim: 4 }),
+        record: |r, t| {
+            record(
+                r,
+                t[0],
+                t[1],
+                t[2],
+                HeadShape {
+                    heads: 3,
+                    kv_heads: 1,
+                    head_dim: 4,
+                },
+            )
+        },
     }]
 }
 
@@ -192,5 +273,9 @@ pub const PAIR: Pair = Pair {
     kernels: &[&ROTATE_KERNEL],
     cases,
     gradients,
-    tolerance: Tolerance { absolute: 1e-6, relative: 1e-6, why: "two products and a sum, with or without fusing" },
+    tolerance: Tolerance {
+        absolute: 1e-6,
+        relative: 1e-6,
+        why: "two products and a sum, with or without fusing",
+    },
 };

@@ -25,13 +25,19 @@ pub struct Shape {
 impl Shape {
     /// A shape from its extents. Panics on rank 0 or above 4, or an extent of 0 or above `u32::MAX`.
     pub fn new(dims: &[usize]) -> Shape {
-        assert!(!dims.is_empty() && dims.len() <= 4, "a shape has one to four extents, got {dims:?}");
+        assert!(
+            !dims.is_empty() && dims.len() <= 4,
+            "a shape has one to four extents, got {dims:?}"
+        );
         let mut out = [1u32; 4];
         for (slot, &dim) in out.iter_mut().zip(dims) {
             assert!(dim >= 1, "an extent is at least 1, got {dims:?}");
             *slot = u32::try_from(dim).expect("an extent fits u32");
         }
-        Shape { dims: out, rank: dims.len() as u8 }
+        Shape {
+            dims: out,
+            rank: dims.len() as u8,
+        }
     }
     /// Number of extents.
     pub fn rank(&self) -> usize {
@@ -48,7 +54,10 @@ impl Shape {
     }
     /// Number of elements (words).
     pub fn len(&self) -> usize {
-        self.dims[..self.rank()].iter().map(|&dim| dim as usize).product()
+        self.dims[..self.rank()]
+            .iter()
+            .map(|&dim| dim as usize)
+            .product()
     }
     /// Never true: extents are at least 1.
     pub fn is_empty(&self) -> bool {
@@ -90,7 +99,11 @@ impl Tensor {
 
     /// "No tensor here": shape (4), all zero on every device, never written.
     pub fn none() -> Tensor {
-        Tensor { id: Tensor::NONE_ID, shape: Shape::new(&[4]), dtype: Dtype::F32 }
+        Tensor {
+            id: Tensor::NONE_ID,
+            shape: Shape::new(&[4]),
+            dtype: Dtype::F32,
+        }
     }
     /// Is this the absent tensor?
     pub fn is_none(&self) -> bool {
@@ -218,7 +231,12 @@ impl Call {
     pub fn new<P: Pod>(op: &'static Op, params: &P, reads: &[Tensor], writes: &[Tensor]) -> Call {
         let mut bytes = bytemuck::bytes_of(params).to_vec();
         bytes.resize(bytes.len().next_multiple_of(16).max(16), 0);
-        Call { op, params: bytes, reads: reads.to_vec(), writes: writes.to_vec() }
+        Call {
+            op,
+            params: bytes,
+            reads: reads.to_vec(),
+            writes: writes.to_vec(),
+        }
     }
     /// The op's parameters.
     pub fn params<P: Pod>(&self) -> P {
@@ -351,13 +369,20 @@ impl Caps {
             return shape.rows();
         }
         let rows = (self.binding_words / shape.row_len() as u64) as usize / 64 * 64;
-        assert!(rows > 0, "64 rows of {shape:?} exceed the binding limit of {} words", self.binding_words);
+        assert!(
+            rows > 0,
+            "64 rows of {shape:?} exceed the binding limit of {} words",
+            self.binding_words
+        );
         rows
     }
     /// The shards of a tensor as (first row, rows).
     pub fn shards(&self, shape: &Shape) -> Vec<(usize, usize)> {
         let (rows, each) = (shape.rows(), self.shard_rows(shape));
-        (0..rows).step_by(each).map(|first| (first, each.min(rows - first))).collect()
+        (0..rows)
+            .step_by(each)
+            .map(|first| (first, each.min(rows - first)))
+            .collect()
     }
 }
 
@@ -374,28 +399,60 @@ pub struct Lowering<'c> {
 impl<'c> Lowering<'c> {
     /// An empty lowering for a device.
     pub fn new(caps: &'c Caps) -> Lowering<'c> {
-        Lowering { caps, dispatches: Vec::new(), scratch: Vec::new() }
+        Lowering {
+            caps,
+            dispatches: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
     /// The whole of a tensor that is known to fit one binding.
     pub fn whole(&self, t: Tensor) -> Region {
-        assert!(t.shape.len() as u64 <= self.caps.binding_words, "{t:?} exceeds a binding: bind its shards");
-        Region { place: Place::Tensor(t.id), offset: 0, len: t.shape.len() as u64 }
+        assert!(
+            t.shape.len() as u64 <= self.caps.binding_words,
+            "{t:?} exceeds a binding: bind its shards"
+        );
+        Region {
+            place: Place::Tensor(t.id),
+            offset: 0,
+            len: t.shape.len() as u64,
+        }
     }
     /// Rows `first .. first + rows` of a tensor: within one shard, `first * row_len` a multiple of the alignment.
     pub fn rows(&self, t: Tensor, first: usize, rows: usize) -> Region {
         let width = t.shape.row_len() as u64;
         let offset = first as u64 * width;
-        assert!(offset.is_multiple_of(Region::ALIGN), "rows from {first} of {t:?} are not aligned");
-        Region { place: Place::Tensor(t.id), offset, len: rows as u64 * width }
+        assert!(
+            offset.is_multiple_of(Region::ALIGN),
+            "rows from {first} of {t:?} are not aligned"
+        );
+        Region {
+            place: Place::Tensor(t.id),
+            offset,
+            len: rows as u64 * width,
+        }
     }
     /// A scratch block of this many words.
     pub fn scratch(&mut self, words: u64) -> Region {
-        assert!(words > 0 && words <= self.caps.binding_words, "scratch of {words} words");
+        assert!(
+            words > 0 && words <= self.caps.binding_words,
+            "scratch of {words} words"
+        );
         self.scratch.push(words);
-        Region { place: Place::Scratch(self.scratch.len() as u32 - 1), offset: 0, len: words }
+        Region {
+            place: Place::Scratch(self.scratch.len() as u32 - 1),
+            offset: 0,
+            len: words,
+        }
     }
     /// Emits a dispatch with the kernel's default variables.
-    pub fn dispatch<P: Pod>(&mut self, kernel: &'static Kernel, params: &P, bindings: &[Region], grid: [u32; 3], cost: Cost) {
+    pub fn dispatch<P: Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        params: &P,
+        bindings: &[Region],
+        grid: [u32; 3],
+        cost: Cost,
+    ) {
         self.dispatch_with(kernel, params, bindings, grid, cost, &[], &[]);
     }
     /// Emits a dispatch with chosen template variables and override constants.
@@ -409,8 +466,17 @@ impl<'c> Lowering<'c> {
         defines: &[(&'static str, u32)],
         overrides: &[(&'static str, u32)],
     ) {
-        assert_eq!(bindings.len(), kernel.storage.len(), "bindings of {}", kernel.name);
-        assert!(grid.iter().all(|&g| (1..=65535).contains(&g)), "grid {grid:?} of {}", kernel.name);
+        assert_eq!(
+            bindings.len(),
+            kernel.storage.len(),
+            "bindings of {}",
+            kernel.name
+        );
+        assert!(
+            grid.iter().all(|&g| (1..=65535).contains(&g)),
+            "grid {grid:?} of {}",
+            kernel.name
+        );
         let mut bytes = bytemuck::bytes_of(params).to_vec();
         bytes.resize(bytes.len().next_multiple_of(16).max(16), 0);
         assert_eq!(bytes.len(), kernel.params_size, "params of {}", kernel.name);

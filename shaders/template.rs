@@ -25,8 +25,15 @@ const SNIPPETS: &[(&str, &str)] = &[
 
 /// The WGSL of a template under the given variables.
 pub fn expand(source: &str, defines: &[(&str, u32)]) -> String {
-    let vars = defines.iter().map(|&(name, value)| (name.to_string(), i64::from(value))).collect();
-    let mut state = Expansion { vars, imported: Vec::new(), out: String::with_capacity(source.len() * 2) };
+    let vars = defines
+        .iter()
+        .map(|&(name, value)| (name.to_string(), i64::from(value)))
+        .collect();
+    let mut state = Expansion {
+        vars,
+        imported: Vec::new(),
+        out: String::with_capacity(source.len() * 2),
+    };
     state.text("kernel", source);
     state.out
 }
@@ -34,10 +41,23 @@ pub fn expand(source: &str, defines: &[(&str, u32)]) -> String {
 /// The WGSL of a kernel: its default variables, replaced where `chosen` says so.
 pub fn kernel_text(kernel: &Kernel, chosen: &[(&str, u32)]) -> String {
     for (name, _) in chosen {
-        assert!(kernel.defines.iter().any(|(known, _)| known == name), "{} has no variable {name}", kernel.name);
+        assert!(
+            kernel.defines.iter().any(|(known, _)| known == name),
+            "{} has no variable {name}",
+            kernel.name
+        );
     }
-    let value = |name: &str, default: u32| chosen.iter().find(|(n, _)| *n == name).map_or(default, |c| c.1);
-    let all: Vec<(&str, u32)> = kernel.defines.iter().map(|&(name, values)| (name, value(name, values[0]))).collect();
+    let value = |name: &str, default: u32| {
+        chosen
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or(default, |c| c.1)
+    };
+    let all: Vec<(&str, u32)> = kernel
+        .defines
+        .iter()
+        .map(|&(name, values)| (name, value(name, values[0])))
+        .collect();
     expand(kernel.source, &all)
 }
 
@@ -55,7 +75,12 @@ impl<'a> Line<'a> {
         self.text.trim_start().strip_prefix("//%").map(str::trim)
     }
     fn fail(&self, what: &str) -> ! {
-        panic!("template {} line {}: {what}: {}", self.file, self.number, self.text.trim())
+        panic!(
+            "template {} line {}: {what}: {}",
+            self.file,
+            self.number,
+            self.text.trim()
+        )
     }
 }
 
@@ -67,8 +92,15 @@ struct Expansion {
 
 impl Expansion {
     fn text(&mut self, file: &str, source: &str) {
-        let lines: Vec<Line<'_>> =
-            source.lines().enumerate().map(|(i, text)| Line { file, number: i + 1, text }).collect();
+        let lines: Vec<Line<'_>> = source
+            .lines()
+            .enumerate()
+            .map(|(i, text)| Line {
+                file,
+                number: i + 1,
+                text,
+            })
+            .collect();
         self.block(&lines);
     }
 
@@ -83,12 +115,16 @@ impl Expansion {
                 at += 1;
                 continue;
             };
-            let (verb, rest) = directive.split_once(char::is_whitespace).unwrap_or((directive, ""));
+            let (verb, rest) = directive
+                .split_once(char::is_whitespace)
+                .unwrap_or((directive, ""));
             let rest = rest.trim();
             match verb {
                 "import" => self.import(line, rest),
                 "let" => {
-                    let Some((name, value)) = rest.split_once('=') else { line.fail("expected NAME = EXPR") };
+                    let Some((name, value)) = rest.split_once('=') else {
+                        line.fail("expected NAME = EXPR")
+                    };
                     let value = self.value(line, value);
                     self.vars.push((name.trim().to_string(), value));
                 }
@@ -117,8 +153,12 @@ impl Expansion {
     }
 
     fn repeat(&mut self, line: Line<'_>, head: &str, body: &[Line<'_>]) {
-        let Some((name, range)) = head.split_once(" in ") else { line.fail("expected NAME in A..B") };
-        let Some((from, to)) = range.split_once("..") else { line.fail("expected A..B") };
+        let Some((name, range)) = head.split_once(" in ") else {
+            line.fail("expected NAME in A..B")
+        };
+        let Some((from, to)) = range.split_once("..") else {
+            line.fail("expected A..B")
+        };
         let (from, to) = (self.value(line, from), self.value(line, to));
         for value in from..to {
             self.vars.push((name.trim().to_string(), value));
@@ -152,7 +192,9 @@ impl Expansion {
     fn substitute(&mut self, line: Line<'_>) {
         let mut rest = line.text;
         while let Some((before, after)) = rest.split_once("{{") {
-            let Some((expr, tail)) = after.split_once("}}") else { line.fail("{{ without }}") };
+            let Some((expr, tail)) = after.split_once("}}") else {
+                line.fail("{{ without }}")
+            };
             self.out.push_str(before);
             let value = self.value(line, expr);
             self.out.push_str(&value.to_string());
@@ -163,7 +205,12 @@ impl Expansion {
     }
 
     fn value(&self, line: Line<'_>, expr: &str) -> i64 {
-        let mut parser = Parser { tokens: tokens(line, expr), at: 0, vars: &self.vars, line };
+        let mut parser = Parser {
+            tokens: tokens(line, expr),
+            at: 0,
+            vars: &self.vars,
+            line,
+        };
         let value = parser.binary(0);
         if parser.at != parser.tokens.len() {
             line.fail("words after the expression");
@@ -198,7 +245,10 @@ fn tokens<'a>(line: Line<'_>, expr: &'a str) -> Vec<&'a str> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let len = if word(first) {
             rest.find(|c| !word(c)).unwrap_or(rest.len())
-        } else if ["==", "!=", "<=", ">=", "&&", "||"].iter().any(|two| rest.starts_with(two)) {
+        } else if ["==", "!=", "<=", ">=", "&&", "||"]
+            .iter()
+            .any(|two| rest.starts_with(two))
+        {
             2
         } else if first.is_ascii() {
             1
@@ -219,12 +269,21 @@ struct Parser<'a> {
 }
 
 /// Binary operators by rising precedence.
-const LEVELS: &[&[&str]] =
-    &[&["||"], &["&&"], &["==", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: &[&[&str]] = &[
+    &["||"],
+    &["&&"],
+    &["==", "!=", "<", "<=", ">", ">="],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
 
 impl Parser<'_> {
     fn next(&mut self) -> &str {
-        let token = self.tokens.get(self.at).copied().unwrap_or_else(|| self.line.fail("expression ends early"));
+        let token = self
+            .tokens
+            .get(self.at)
+            .copied()
+            .unwrap_or_else(|| self.line.fail("expression ends early"));
         self.at += 1;
         token
     }
@@ -234,7 +293,11 @@ impl Parser<'_> {
             return self.unary();
         }
         let mut left = self.binary(level + 1);
-        while let Some(&operator) = self.tokens.get(self.at).filter(|token| LEVELS[level].contains(token)) {
+        while let Some(&operator) = self
+            .tokens
+            .get(self.at)
+            .filter(|token| LEVELS[level].contains(token))
+        {
             self.at += 1;
             let right = self.binary(level + 1);
             left = match operator {
@@ -288,7 +351,10 @@ mod tests {
     #[test]
     fn loops_nest_and_substitute() {
         let text = "//% for i in 0..2\n//% for j in i..2\nvar a{{i}}_{{j}} = {{i*4+j}};\n//% end\n//% end\nend";
-        assert_eq!(expand(text, &[]), "var a0_0 = 0;\nvar a0_1 = 1;\nvar a1_1 = 5;\nend\n");
+        assert_eq!(
+            expand(text, &[]),
+            "var a0_0 = 0;\nvar a0_1 = 1;\nvar a1_1 = 5;\nend\n"
+        );
     }
 
     #[test]
@@ -302,7 +368,13 @@ mod tests {
 
     #[test]
     fn arithmetic_follows_precedence() {
-        assert_eq!(expand("{{1+2*3}} {{(1+2)*3}} {{7/2}} {{7%4}} {{10-3-2}} {{-2+5}} {{1<2}}", &[]), "7 9 3 3 5 3 1\n");
+        assert_eq!(
+            expand(
+                "{{1+2*3}} {{(1+2)*3}} {{7/2}} {{7%4}} {{10-3-2}} {{-2+5}} {{1<2}}",
+                &[]
+            ),
+            "7 9 3 3 5 3 1\n"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use pleach_runtime::device::gpu::{Gpu, Options, Pretend};
 use pleach_runtime::device::{Device, ProgramId};
 use pleach_runtime::tape::{Activation, Program};
 use pleach_shaders::PAIRS;
-use pleach_shaders::spec::{Call, Case, Dtype, Pair, Tensor, Tolerance};
+use pleach_shaders::spec::{Call, Caps, Case, Dtype, Lowering, Pair, Tensor, Tolerance};
 
 /// The results of a case: the bits of each written tensor.
 type Bits = Vec<Vec<u32>>;
@@ -210,6 +210,61 @@ fn checked_equals_unchecked_and_slots_equal_buffers_bit_for_bit() {
                     }
                 }
             });
+        }
+    }
+}
+
+/// Ops whose weights may exceed a binding: each must have a case that is cut into shards.
+const SHARDED: &[&str] = &[
+    "embed.forward",
+    "embed.backward",
+    "matmul.forward",
+    "matmul.dx",
+    "matmul.dw",
+    "head.forward",
+    "head.train",
+    "norm_sq.partial",
+    "adamw.apply",
+];
+
+/// Does the case exceed a binding, and can its op be cut at this limit?
+fn cuts(case: &Case, caps: &Caps) -> bool {
+    let big = tensors(case).iter().any(|(tensor, _)| tensor.shape.len() as u64 > caps.binding_words);
+    let lower = || {
+        let mut lowering = Lowering::new(caps);
+        (case.call.op.lower)(&case.call, &mut lowering);
+    };
+    big && std::panic::catch_unwind(std::panic::AssertUnwindSafe(lower)).is_ok()
+}
+
+#[test]
+fn sharded_weights_give_what_the_spec_gives() {
+    for adapter in Adapter::ALL {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut ran = false;
+        for software in [true, false] {
+            for limit in [8u64 << 10, 16 << 10, 64 << 10] {
+                let pretend = Some(Pretend { software, fill: 8, invocations: 256 });
+                let options = Options { binding_limit: Some(limit), pretend, ..Options::default() };
+                on(adapter, options, "sharded kernels", |gpu| {
+                    ran = true;
+                    for pair in pairs() {
+                        let caps = *gpu.caps();
+                        let cases: Vec<Case> = (pair.cases)().into_iter().filter(|case| cuts(case, &caps)).collect();
+                        let results = in_buffers(gpu, &cases);
+                        for (case, got) in cases.iter().zip(&results) {
+                            let place = format!("{adapter:?}, bindings of {limit} bytes");
+                            follows(&place, case, &expected(case), got, &pair.tolerance);
+                            seen.push(case.call.op.name);
+                        }
+                    }
+                });
+            }
+        }
+        for pair in pairs().filter(|_| ran) {
+            for op in pair.ops.iter().filter(|op| SHARDED.contains(&op.name)) {
+                assert!(seen.contains(&op.name), "{adapter:?}: no case of {} was cut into shards", op.name);
+            }
         }
     }
 }

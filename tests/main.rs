@@ -4,10 +4,12 @@
 mod adapters;
 mod cpu;
 mod data;
+mod formats;
 mod gpu;
 mod gradients;
 mod kernels;
 mod local;
 mod naga;
 mod numbers;
+mod store;
 mod world;

@@ -11,6 +11,8 @@
 //! Decoding always runs under a limit that follows from the bytes that are really there, so a hostile length cannot make it
 //! allocate. Tensors never pass through here. No other module names the codec's crate.
 
+/// For derives in other packages: `#[bincode(crate = "pleach_runtime::store::format::codec")]` under the derive line.
+pub use bincode as codec;
 pub use bincode::{Decode, Encode};
 
 const CODEC_BINCODE_2: u32 = 1;

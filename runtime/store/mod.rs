@@ -56,8 +56,8 @@ pub use hf::{model_files, write_model_folder};
 pub use journal::{Follower, Journal, Opened, Record};
 pub use lock::RunLock;
 pub use manifest::{Facts, FileRecord, MANIFEST, Manifest, read_manifest};
-pub use recover::{Lost, Recovered};
-pub use retention::{Kept, crosses_milestone, plan};
+pub use recover::{Lost, Recovered, checkpoints};
+pub use retention::{Kept, best, crosses_milestone, plan};
 pub use tensors::{Loaded, TensorEntry, TensorRef, read_header, read_tensors};
 
 /// What lies in a folder.

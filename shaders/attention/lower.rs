@@ -23,7 +23,11 @@ struct Sizes {
     dqkv: u32,
 }
 
-const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
+const fn kernel(
+    name: &'static str,
+    entry: &'static str,
+    storage: &'static [(&'static str, Access)],
+) -> Kernel {
     Kernel {
         name,
         source: include_str!("../attention.wgsl"),
@@ -50,9 +54,18 @@ static FORWARD_KERNEL: Kernel = kernel(
 static DELTA_KERNEL: Kernel = kernel(
     "attention.delta",
     "delta",
-    &[("dy", Access::Read), ("y_saved", Access::Read), ("lse_saved", Access::Read), ("stats_out", Access::Write)],
+    &[
+        ("dy", Access::Read),
+        ("y_saved", Access::Read),
+        ("lse_saved", Access::Read),
+        ("stats_out", Access::Write),
+    ],
 );
-static QUERIES_KERNEL: Kernel = kernel("attention.backward_queries", "backward_queries", BACKWARD_STORAGE);
+static QUERIES_KERNEL: Kernel = kernel(
+    "attention.backward_queries",
+    "backward_queries",
+    BACKWARD_STORAGE,
+);
 static KEYS_KERNEL: Kernel = kernel("attention.backward_keys", "backward_keys", BACKWARD_STORAGE);
 const BACKWARD_STORAGE: &[(&str, Access)] = &[
     ("dy", Access::Read),
@@ -63,11 +76,20 @@ const BACKWARD_STORAGE: &[(&str, Access)] = &[
 ];
 
 /// All entry points.
-pub(super) const KERNELS: &[&Kernel] = &[&FORWARD_KERNEL, &DELTA_KERNEL, &QUERIES_KERNEL, &KEYS_KERNEL];
+pub(super) const KERNELS: &[&Kernel] = &[
+    &FORWARD_KERNEL,
+    &DELTA_KERNEL,
+    &QUERIES_KERNEL,
+    &KEYS_KERNEL,
+];
 
 fn sizes(p: &Params) -> (Sizes, u32) {
     let widths = [p.head_dim, p.q_stride, p.kv_stride, p.k_offset, p.v_offset];
-    let vec = if widths.iter().all(|width| width.is_multiple_of(4)) { 4 } else { 1 };
+    let vec = if widths.iter().all(|width| width.is_multiple_of(4)) {
+        4
+    } else {
+        1
+    };
     let sizes = Sizes {
         n: p.n,
         m: p.m,
@@ -93,35 +115,84 @@ fn tile(software: bool) -> (u32, u32) {
 pub(super) fn forward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (sizes, vec) = sizes(&p);
-    let [q, kv, spans] = call.reads[..] else { panic!("attention.forward reads three tensors") };
+    let [q, kv, spans] = call.reads[..] else {
+        panic!("attention.forward reads three tensors")
+    };
     let (mut rows, cols) = tile(l.caps.software);
     if u64::from(p.m) >= 32 * u64::from(p.n) {
         // Decoding: every row is another sequence, so that rows of one tile would share no keys.
         rows = 1;
     }
-    let bound = [l.whole(q), l.whole(kv), l.whole(spans), l.whole(call.writes[0]), l.whole(call.writes[1])];
+    let bound = [
+        l.whole(q),
+        l.whole(kv),
+        l.whole(spans),
+        l.whole(call.writes[0]),
+        l.whole(call.writes[1]),
+    ];
     let grid = threads(p.n.div_ceil(rows) as usize * p.heads as usize, 16);
     let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols)];
-    l.dispatch_with(&FORWARD_KERNEL, &sizes, &bound, grid, (FORWARD.cost)(call), &defines, &[]);
+    l.dispatch_with(
+        &FORWARD_KERNEL,
+        &sizes,
+        &bound,
+        grid,
+        (FORWARD.cost)(call),
+        &defines,
+        &[],
+    );
 }
 
 pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (sizes, vec) = sizes(&p);
-    let [dy, qkv, spans, y, lse] = call.reads[..] else { panic!("attention.backward reads five tensors") };
-    let (dy, qkv, spans, y, lse) = (l.whole(dy), l.whole(qkv), l.whole(spans), l.whole(y), l.whole(lse));
+    let [dy, qkv, spans, y, lse] = call.reads[..] else {
+        panic!("attention.backward reads five tensors")
+    };
+    let (dy, qkv, spans, y, lse) = (
+        l.whole(dy),
+        l.whole(qkv),
+        l.whole(spans),
+        l.whole(y),
+        l.whole(lse),
+    );
     let dqkv = l.whole(call.writes[0]);
     let (rows, cols) = tile(l.caps.software);
     let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols)];
     let cost = (BACKWARD.cost)(call);
     let stats = l.scratch(2 * u64::from(p.n) * u64::from(p.heads));
-    let sums = Cost { flops: 2.0 * dy.len as f64, bytes: 8.0 * dy.len as f64 };
+    let sums = Cost {
+        flops: 2.0 * dy.len as f64,
+        bytes: 8.0 * dy.len as f64,
+    };
     let grid = threads(p.n as usize * p.heads as usize, 64);
-    l.dispatch_with(&DELTA_KERNEL, &sizes, &[dy, y, lse, stats], grid, sums, &[("VEC", vec)], &[]);
+    l.dispatch_with(
+        &DELTA_KERNEL,
+        &sizes,
+        &[dy, y, lse, stats],
+        grid,
+        sums,
+        &[("VEC", vec)],
+        &[],
+    );
     // Three of the seven products belong to the queries, four to the keys.
-    for (kernel, owners, share) in [(&QUERIES_KERNEL, p.heads, 0.6), (&KEYS_KERNEL, p.kv_heads, 0.8)] {
+    for (kernel, owners, share) in [
+        (&QUERIES_KERNEL, p.heads, 0.6),
+        (&KEYS_KERNEL, p.kv_heads, 0.8),
+    ] {
         let grid = threads(p.n.div_ceil(rows) as usize * owners as usize, 16);
-        let cost = Cost { flops: cost.flops * share, bytes: cost.bytes };
-        l.dispatch_with(kernel, &sizes, &[dy, qkv, spans, stats, dqkv], grid, cost, &defines, &[]);
+        let cost = Cost {
+            flops: cost.flops * share,
+            bytes: cost.bytes,
+        };
+        l.dispatch_with(
+            kernel,
+            &sizes,
+            &[dy, qkv, spans, stats, dqkv],
+            grid,
+            cost,
+            &defines,
+            &[],
+        );
     }
 }

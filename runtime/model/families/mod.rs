@@ -62,6 +62,9 @@ pub struct Family {
     pub parts: fn(&ModelConfig) -> Vec<Part>,
 }
 
+/// `model_type` of a model that no family can say: the whole config stands under the key `pleach`.
+pub const OWN: &str = "pleach";
+
 /// All families, tried in order.
 pub const FAMILIES: &[&Family] = &[&gpt2::GPT2, &llama::QWEN3, &llama::QWEN2, &llama::LLAMA];
 
