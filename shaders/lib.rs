@@ -16,7 +16,6 @@ pub mod cast;
 pub mod dropout;
 pub mod embed;
 pub mod gate;
-pub mod grid;
 pub mod head_norm;
 pub mod layer_norm;
 pub mod noise;
@@ -41,7 +40,6 @@ pub const PAIRS: &[&spec::Pair] = &[
     &activation::PAIR,
     &gate::PAIR,
     &add::PAIR,
-    &attention::PAIR,
     &dropout::PAIR,
     &head::PAIR,
     &reduce::PAIR,

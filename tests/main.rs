@@ -12,8 +12,6 @@ mod local;
 mod naga;
 mod numbers;
 mod store;
-mod world;
-//! All tests of the workspace that are no models of interleavings: one binary of modules.
-
 mod supervise;
 mod supervise_policy;
+mod world;

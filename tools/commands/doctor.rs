@@ -102,7 +102,7 @@ fn self_test(device: Box<dyn pleach::runtime::device::Device>) -> Result<f64, Fa
         key,
     };
     let window = Window { context: 16, rows: vec![row(0), row(1)] };
-    let mut numbers = |device| -> Result<_, Fault> {
+    let numbers = |device| -> Result<_, Fault> {
         let mut engine = Engine::new(device, &config, &shapes, &adamw)?;
         engine.begin(7)?;
         engine.evaluate(&window)
