@@ -1,6 +1,6 @@
 //! `pleach plan`: memory, disk, time and data of a pipeline, before anything starts.
 
-use super::run::{Signals, base_of, launch, opened};
+use super::run::{Signals, base_of, launch, opened, own};
 use super::{Answer, words};
 use crate::show::words::{bytes, count};
 use clap::Parser;
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Answer {
         json: args.json,
     };
     let (pipeline, _, folder) = opened(&run)?;
-    let lock = pleach::runtime::store::RunLock::take(&folder).map_err(words)?;
+    let lock = own(&folder)?;
     let launch = launch(&pipeline, &base_of(&args.pipeline), &folder, &Signals::listen()).map_err(words)?;
     let plan = plan(&launch)?;
     if args.json {

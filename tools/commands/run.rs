@@ -9,6 +9,7 @@ use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,15 @@ pub fn base_of(pipeline: &Path) -> PathBuf {
     }
 }
 
+/// Makes the run folder and takes its lock; a second process is refused in words.
+pub fn own(folder: &Path) -> Result<RunLock, Refusal> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let what = format!("could not make the run folder \"{}\"", folder.display());
+        Refusal::new(what, error.to_string(), "choose another place with --runs").with_code(1)
+    })?;
+    RunLock::take(folder).map_err(words)
+}
+
 /// Prepares with a bar.
 pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals) -> Result<Launch, Fault> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
@@ -91,7 +101,7 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals
 /// Trains to the end and says what to do next; the exit code.
 pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, again: &str) -> Answer {
     let signals = Signals::listen();
-    let lock = pleach::runtime::store::RunLock::take(folder).map_err(words)?;
+    let lock = own(folder)?;
     let launch = match launch(pipeline, base, folder, &signals) {
         Err(fault) if fault.kind == pleach::runtime::fault::FaultKind::Stopped => {
             eprintln!("stopped while preparing; go on with: pleach run {again}");
