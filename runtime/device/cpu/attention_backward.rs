@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use pleach_shaders::attention::Params;
+use pleach_shaders::sink;
 use pleach_shaders::spec::{Args, Call, words};
 
 use super::math::{dot, exp, simd, tanh};
@@ -90,7 +91,7 @@ pub(super) fn backward(args: &mut Args<'_>, room: &mut Room<'_>) {
                 dqkv.tile(base + p.v_offset as usize + head * d, rows.len(), d, stride),
             ]
         };
-        for row in 0..rows.len() {
+        for row in 0..if p.dqkv == sink::ADD { 0 } else { rows.len() } {
             dq.row(row).fill(0.0);
             dk.row(row).fill(0.0);
             dv.row(row).fill(0.0);

@@ -2,6 +2,8 @@
 //!
 //! Work is cut by shape alone, so that the number of threads changes no bit. Ops without a fast version run their spec.
 
+mod attention;
+mod attention_backward;
 mod elementwise;
 mod embed;
 mod heads;

@@ -4,7 +4,7 @@ use pleach_shaders::spec::{Args, Call};
 
 use super::elementwise::no_need;
 use super::memory::{Need, Room};
-use super::{elementwise, embed, heads, noise, norms, optimizer, reduce};
+use super::{attention, attention_backward, elementwise, embed, heads, noise, norms, optimizer, reduce};
 
 /// A fast version of an op.
 pub(super) struct Fast {
@@ -28,6 +28,8 @@ const FAST: &[Fast] = &[
     fast("adamw.apply", optimizer::adamw, no_need),
     fast("add.accumulate", elementwise::add_accumulate, no_need),
     fast("add.forward", elementwise::add_forward, no_need),
+    fast("attention.backward", attention_backward::backward, attention_backward::need),
+    fast("attention.forward", attention::forward, attention::need),
     fast("dropout.backward", noise::dropout, no_need),
     fast("dropout.forward", noise::dropout, no_need),
     fast("embed.backward", embed::backward, no_need),
