@@ -3,6 +3,7 @@
 pub mod device;
 pub mod fault;
 pub mod stage;
+pub mod store;
 pub mod tape;
 
 pub use pleach_shaders as shaders;

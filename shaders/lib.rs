@@ -6,9 +6,16 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
+pub mod cache;
 pub mod cases;
+pub mod gemm;
+pub mod grid;
+pub mod head;
+pub mod matmul;
+pub mod cast;
 pub mod dropout;
 pub mod embed;
+pub mod gate;
 pub mod grid;
 pub mod head_norm;
 pub mod layer_norm;
@@ -17,24 +24,32 @@ pub mod norm_sq;
 pub mod reduce;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod sink;
 pub mod spec;
 pub mod template;
 
 /// All pairs. Every test, bench and check walks this list.
 pub const PAIRS: &[&spec::Pair] = &[
+    &embed::PAIR,
+    &rms_norm::PAIR,
+    &layer_norm::PAIR,
+    &matmul::PAIR,
+    &head_norm::PAIR,
+    &rope::PAIR,
+    &attention::PAIR,
     &activation::PAIR,
-    &adamw::PAIR,
+    &gate::PAIR,
     &add::PAIR,
     &attention::PAIR,
     &dropout::PAIR,
-    &embed::PAIR,
-    &head_norm::PAIR,
-    &layer_norm::PAIR,
-    &norm_sq::PAIR,
+    &head::PAIR,
     &reduce::PAIR,
-    &rms_norm::PAIR,
-    &rope::PAIR,
+    &norm_sq::PAIR,
+    &adamw::PAIR,
+    &cast::PAIR,
+    &cache::PAIR,
+    &sample::PAIR,
 ];
 
 #[cfg(test)]

@@ -1,1 +1,3 @@
-//! Stub.
+//! What is trained: the stages, their data and their losses.
+
+pub mod data;

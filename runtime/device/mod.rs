@@ -1,6 +1,7 @@
 //! The Device trait: where programs run. Two devices run the same op list.
 
 pub mod cpu;
+pub mod gpu;
 
 use crate::fault::Fault;
 use crate::tape::Program;
