@@ -8,17 +8,16 @@ pub mod add;
 pub mod attention;
 pub mod cache;
 pub mod cases;
-pub mod gemm;
-pub mod grid;
-pub mod head;
-pub mod matmul;
 pub mod cast;
 pub mod dropout;
 pub mod embed;
 pub mod gate;
+pub mod gemm;
 pub mod grid;
+pub mod head;
 pub mod head_norm;
 pub mod layer_norm;
+pub mod matmul;
 pub mod noise;
 pub mod norm_sq;
 pub mod reduce;
@@ -41,7 +40,6 @@ pub const PAIRS: &[&spec::Pair] = &[
     &activation::PAIR,
     &gate::PAIR,
     &add::PAIR,
-    &attention::PAIR,
     &dropout::PAIR,
     &head::PAIR,
     &reduce::PAIR,
