@@ -4,10 +4,14 @@
 
 mod attention;
 mod attention_backward;
+mod cache;
 mod elementwise;
 mod embed;
+mod gate;
+mod head;
 mod heads;
 mod math;
+mod matmul;
 mod memory;
 mod noise;
 mod norms;
@@ -15,6 +19,7 @@ mod optimizer;
 mod product;
 mod reduce;
 mod share;
+mod sums;
 mod table;
 
 use pleach_shaders::spec::{Dtype, Shape, Tensor, Tick};
