@@ -47,6 +47,7 @@ impl<T> Vault<T> {
         let Some(mut slot) = self.slots[(target % 2) as usize].try_hold() else { return Ok(None) };
         slot.epoch = 0;
         if mutant("vault-early") {
+            slot.epoch = epoch;
             self.newest.store(epoch, Ordering::Release);
             drop(slot);
             slot = self.slots[(target % 2) as usize].hold();
