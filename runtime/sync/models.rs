@@ -154,13 +154,28 @@ fn vault_shows_whole_states_and_never_an_older_one() {
 fn vault_keeps_a_whole_state_while_the_next_is_written_or_fails() {
     walk(None, || {
         let vault = Arc::new(Vault::new(0u64, 0u64));
-        assert_eq!(vault.put(|state| { *state = 1; Ok::<(), ()>(()) }), Ok(Some(1)));
+        assert_eq!(
+            vault.put(|state| {
+                *state = 1;
+                Ok::<(), ()>(())
+            }),
+            Ok(Some(1))
+        );
         assert_eq!(vault.newest(&mut Reader::default(), |_, state| *state), Some(1), "there at once");
         let writer = thread::spawn({
             let vault = vault.clone();
             move || {
-                assert_eq!(vault.put(|state| { *state = 2; Ok::<(), ()>(()) }), Ok(Some(2)));
-                let torn = vault.put(|state| { *state = 99; Err(()) });
+                assert_eq!(
+                    vault.put(|state| {
+                        *state = 2;
+                        Ok::<(), ()>(())
+                    }),
+                    Ok(Some(2))
+                );
+                let torn = vault.put(|state| {
+                    *state = 99;
+                    Err(())
+                });
                 assert!(torn.is_err() || torn == Ok(None));
             }
         });

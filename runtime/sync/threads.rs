@@ -57,7 +57,14 @@ fn ring_gives_one_sequence_from_four_workers() {
 #[test]
 fn vault_writer_never_waits_for_a_slow_reader() {
     let vault = Arc::new(Vault::new(0, 0));
-    let put = |value| vault.put(|state| { *state = value; Ok::<(), ()>(()) }).unwrap();
+    let put = |value| {
+        vault
+            .put(|state| {
+                *state = value;
+                Ok::<(), ()>(())
+            })
+            .unwrap()
+    };
     assert_eq!(put(10), Some(1));
     let mut reader = Reader::default();
     let epochs = vault.newest(&mut reader, |_, state| {
@@ -75,13 +82,31 @@ fn vault_writer_never_waits_for_a_slow_reader() {
 #[test]
 fn vault_survives_a_writer_that_panics() {
     let vault = Arc::new(Vault::new(0, 0));
-    assert_eq!(vault.put(|state| { *state = 1; Ok::<(), ()>(()) }), Ok(Some(1)));
+    assert_eq!(
+        vault.put(|state| {
+            *state = 1;
+            Ok::<(), ()>(())
+        }),
+        Ok(Some(1))
+    );
     let torn = vault.clone();
-    let writer = thread::spawn(move || torn.put(|state| -> Result<(), ()> { *state = 99; panic!("half way") }).is_ok());
+    let writer = thread::spawn(move || {
+        torn.put(|state| -> Result<(), ()> {
+            *state = 99;
+            panic!("half way")
+        })
+        .is_ok()
+    });
     assert!(writer.join().is_err());
     let mut reader = Reader::default();
     assert_eq!(vault.newest(&mut reader, |epoch, state| (epoch, *state)), Some((1, 1)));
-    assert_eq!(vault.put(|state| { *state = 2; Ok::<(), ()>(()) }), Ok(Some(2)));
+    assert_eq!(
+        vault.put(|state| {
+            *state = 2;
+            Ok::<(), ()>(())
+        }),
+        Ok(Some(2))
+    );
 }
 
 #[test]

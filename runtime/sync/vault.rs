@@ -44,10 +44,14 @@ impl<T> Vault<T> {
     /// where a reader still holds that slot (or another writer is at work): the newest state before stays the newest.
     /// Where `fill` fails or panics nothing is published, and the newest state before is still whole.
     pub fn put<E>(&self, fill: impl FnOnce(&mut T) -> Result<(), E>) -> Result<Option<u64>, E> {
-        let Some(mut written) = self.writer.try_hold() else { return Ok(None) };
+        let Some(mut written) = self.writer.try_hold() else {
+            return Ok(None);
+        };
         let epoch = *written + 1;
         let target = if mutant("vault-overwrite") { epoch - 1 } else { epoch };
-        let Some(mut slot) = self.slots[(target % 2) as usize].try_hold() else { return Ok(None) };
+        let Some(mut slot) = self.slots[(target % 2) as usize].try_hold() else {
+            return Ok(None);
+        };
         slot.epoch = 0;
         if mutant("vault-early") {
             slot.epoch = epoch;
