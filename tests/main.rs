@@ -1,4 +1,17 @@
-//! All tests of the workspace that are no models of interleavings: one binary of modules.
+//! The tests of the whole: one binary of modules.
+#![allow(clippy::unwrap_used)]
 
+mod adapters;
+mod cpu;
+mod data;
+mod formats;
+mod gpu;
+mod gradients;
+mod kernels;
+mod local;
+mod naga;
+mod numbers;
+mod store;
 mod supervise;
 mod supervise_policy;
+mod world;

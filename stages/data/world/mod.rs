@@ -1,0 +1,3 @@
+//! stub
+mod stories;
+pub use stories::Stories;
