@@ -6,6 +6,8 @@
 //!   [`Child::supervisor`] is a team below.
 //! - It is asked by a stable name, [`Ref`]: `ask(..).await` on an event loop, `call(..)` from a plain thread. At most 8
 //!   messages wait; a further asker waits for room. Where nobody is hired yet, asks wait too, all within the patience.
+//!   An ask from a child's own thread also ends when that child is told to stop. Ask from there, not from helper threads,
+//!   and never downwards the start order and back: a later child may ask an earlier one.
 //! - A panic in a handler fails that one ask (`FaultKind::Actor`); the torn struct is dropped, the rest of the mailbox
 //!   is served by a fresh one. A child that the supervisor stops (a sibling died, or the end) refuses what waits.
 //! - Generations are fencing tokens: an answer of a replaced generation is refused, a pinned `Ref` refuses successors,

@@ -433,7 +433,9 @@ impl Policy {
     /// Children that did not stop in time are abandoned.
     fn overdue(&mut self, now: Duration, out: &mut Vec<Action>) {
         for index in 0..self.children.len() {
-            let State::Stopping { deadline: Some(deadline) } = self.children[index].state else { continue };
+            let State::Stopping { deadline: Some(deadline) } = self.children[index].state else {
+                continue;
+            };
             if now >= deadline {
                 self.abandon(index, out);
                 self.stopped(index, out);
@@ -483,7 +485,9 @@ impl Policy {
 
     fn finish(&mut self, out: &mut Vec<Action>) {
         let abandoned = self.abandoned();
-        let Some(mut ending) = self.ending.take() else { return };
+        let Some(mut ending) = self.ending.take() else {
+            return;
+        };
         if let Ending::GaveUp(gave_up) = &mut ending {
             gave_up.abandoned = abandoned;
         }
