@@ -133,9 +133,9 @@ pub(super) const SENTENCES: &Table = &[
         "storm_help",
         &[
             "<then> {friend} came with {tool.a} and a rope.",
-            "\"I will help you,\" <said> {friend}, and {friend.he} took {tool.a}.",
+            "\"I will help you,\" said {friend}, and {friend.he} took {tool.a}.",
             "{friend} heard about it and came <quickly>.",
-            "\"we can save the {plant.s},\" <said> {friend}.",
+            "\"we can save the {plant.s},\" said {friend}.",
         ],
     ),
     (
@@ -169,9 +169,9 @@ pub(super) const SENTENCES: &Table = &[
     (
         "dry_help",
         &[
-            "\"there is water in the river,\" <said> {friend}.",
+            "\"there is water in the river,\" said {friend}.",
             "<then> {friend} came with two buckets.",
-            "\"let us carry water from the river,\" <said> {friend}.",
+            "\"let us carry water from the river,\" said {friend}.",
             "{friend} the {friend.trade} had a cart, and on the cart was a barrel of water.",
         ],
     ),

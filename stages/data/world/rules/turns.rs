@@ -264,7 +264,7 @@ pub(super) const SENTENCES: &Table = &[
         "market_turn",
         &[
             "<then> {friend} called, \"these are the best {plant.s} in the village!\"",
-            "\"let me help you,\" <said> {friend}, and {friend.he} began to sing.",
+            "\"let me help you,\" said {friend}, and {friend.he} began to sing.",
             "an old woman bought one, and then everybody wanted {plant.s}.",
             "\"what do they cost?\" asked a little girl.",
         ],
