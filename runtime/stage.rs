@@ -1,23 +1,125 @@
-//! The seams of a stage: what it trains on ([`Window`]), by which objective, and for how long.
+//! The seams of a stage: what it trains on ([`Data`]), by which objective ([`Loss`]), and for how long ([`Stage`]).
+//!
+//! A stage author writes plain structs; the runtime makes them supervised actors.
 
-/// One packed row of a window: `context` inputs and their targets.
+use crate::fault::{Fault, Refusal};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One packed sequence of `context` tokens with the target of the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// `context + 1` token ids: input `t` is `tokens[t]`, its target is `tokens[t + 1]`.
+    /// `context + 1` token ids: token t's target is token t + 1.
     pub tokens: Vec<u32>,
-    /// `context` weights, one per target: 0 = masked.
+    /// `context` weights of the targets; 0 = masked.
     pub weights: Vec<f32>,
-    /// `context` columns: where in this row the document begins that input `t` belongs to.
+    /// `context` columns: where in this row each token's document begins.
     pub segments: Vec<u32>,
-    /// The row's number in its table: keys the counter-based noise.
+    /// Which row of the table (or draw) this is: keys the row's noise.
     pub key: u64,
 }
 
-/// All rows of one optimizer step; micro-batches only cut it.
+/// All rows of one optimizer step. Micro-batches only cut it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// Inputs per row.
+    /// Tokens of a row.
     pub context: usize,
-    /// The rows, in order.
+    /// The rows.
     pub rows: Vec<Row>,
+}
+
+impl Window {
+    /// Number of targets that count.
+    pub fn unmasked(&self) -> usize {
+        self.rows.iter().flat_map(|row| &row.weights).filter(|&&weight| weight != 0.0).count()
+    }
+    /// Sum of the weights of all targets.
+    pub fn weight(&self) -> f64 {
+        self.rows.iter().flat_map(|row| &row.weights).map(|&weight| f64::from(weight)).sum()
+    }
+}
+
+/// Where a stage's rows come from. A window is a function of its number: asking twice is harmless.
+pub trait Data: Send {
+    /// The rows of window number `draw`.
+    fn window(&mut self, draw: u64) -> Result<Window, Fault>;
+    /// Number of evaluation rows.
+    fn evaluation_rows(&self) -> usize;
+    /// Evaluation rows `from .. to`.
+    fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault>;
+    /// UTF-8 bytes that each token id stands for (0 for special tokens): what bits per byte divide by.
+    fn token_bytes(&self) -> Arc<[u32]>;
+    /// Names what the rows depend on; a checkpoint of other data is refused.
+    fn fingerprint(&self) -> String;
+}
+
+/// What the head says of each token, in the order of the window: rows, then columns.
+/// [log-probability of the target, log-sum-exp, entropy, 1 if the target was the most likely token]
+pub type Numbers = Vec<[f32; 4]>;
+
+/// What a loss remembers from step to step; it changes only with an applied update, and is checkpointed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory(pub BTreeMap<String, Vec<f64>>);
+
+/// The value of an objective on a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// The loss.
+    pub loss: f64,
+    /// Its derivative with respect to every number of every token.
+    pub derivatives: Numbers,
+    /// What people may want to see, by TRL's names.
+    pub metrics: Vec<(String, f64)>,
+    /// The memory after an applied update.
+    pub memory: Memory,
+}
+
+/// What the loss decides after a window was learned. No gradient reaches the weights without it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Update the weights.
+    Apply,
+    /// Drop this window's gradient, and say why.
+    Skip(String),
+    /// The stage has reached its end before its length.
+    Finish(String),
+    /// Stop the run: nothing sensible can follow.
+    Halt(String),
+}
+
+/// An objective: a function of the head's numbers.
+pub trait Loss: Send {
+    /// The derivatives, where they do not depend on the numbers: forward, head and backward then run as one program.
+    fn known(&self, window: &Window) -> Option<Numbers>;
+    /// The loss of a window, its derivatives, and the memory that follows.
+    fn evaluate(&self, window: &Window, numbers: &Numbers, memory: &Memory) -> Result<Evaluated, Fault>;
+}
+
+/// How long a stage trains, and how its learning rate runs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Length {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Rows of a window.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub context: usize,
+}
+
+/// A stage: its name, its data and its loss. Everything else is the runtime's.
+pub trait Stage: Send + Sync {
+    /// `pretrain`, ...
+    fn name(&self) -> &'static str;
+    /// Opens the data; called again after a fault: a stage is its own recipe.
+    fn data(&self) -> Result<Box<dyn Data>, Refusal>;
+    /// The objective.
+    fn loss(&self) -> Box<dyn Loss>;
+    /// Small files that make a model folder complete: tokenizer.json, generation_config.json, ...
+    fn files(&self) -> Vec<(String, Vec<u8>)>;
+    /// Prompts to continue now and then, as people see them and as tokens.
+    fn prompts(&self) -> Vec<(String, Vec<u32>)>;
+    /// Tokens as text.
+    fn text(&self, tokens: &[u32]) -> String;
+    /// Tokens that end a text.
+    fn eos(&self) -> Vec<u32>;
 }

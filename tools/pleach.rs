@@ -1,2 +1,76 @@
-//! Stub.
-fn main() {}
+//! The `pleach` program: every command is one file under `commands/`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks: answers to stdout, words to stderr")]
+
+mod commands;
+mod show;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// One person takes a language model through every stage of training, on their own machine.
+#[derive(Parser)]
+#[command(
+    name = "pleach",
+    version,
+    after_help = "Examples:\n  pleach demo                      train a small model in minutes, then talk to it\n  \
+                  pleach new my-run --data 'texts/*.txt'\n  pleach run my-run/pleach.toml    (the same command resumes)\n\n\
+                  Exit codes: 0 done; 1 failure; 2 usage or config; 3 will not fit or no usable device; 4 halted by its\n\
+                  own watchdog; 5 waiting for people; 75 stopped as asked, resumable; 130/143 after a signal."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a small model on the generated little world (or your text), sample it, write a report
+    Demo(commands::demo::Args),
+    /// Write a pipeline file with comments
+    New(commands::new::Args),
+    /// Train what a pipeline file describes; resumes by itself
+    Run(commands::run::Args),
+    /// Memory, disk, time and data of a pipeline before anything starts
+    Plan(commands::plan::Args),
+    /// How a run stands
+    Status(commands::status::Args),
+    /// Let a run stand still after its current step
+    Pause(commands::control::Args),
+    /// Let a paused run go on
+    Resume(commands::control::Args),
+    /// End a run after its current step, everything on disk
+    Stop(commands::control::Args),
+    /// Continue prompts
+    Generate(commands::generate::Args),
+    /// Talk to a model (plain completion)
+    Chat(commands::chat::Args),
+    /// Loss and bits per byte of a model on a text
+    Eval(commands::eval::Args),
+    /// Adapters, drivers, processor, self-test; with a run: what happened to it
+    Doctor(commands::doctor::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let answer = match cli.command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::New(args) => commands::new::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Pause(args) => commands::control::run(&args, "pause"),
+        Command::Resume(args) => commands::control::run(&args, "resume"),
+        Command::Stop(args) => commands::control::run(&args, "stop"),
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Chat(args) => commands::chat::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+    };
+    match answer {
+        Ok(code) => ExitCode::from(code),
+        Err(refusal) => {
+            eprintln!("error: {refusal}");
+            ExitCode::from(refusal.code)
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Checkpoint: owns the store and the vault (last good states in host memory: recovery level 1). Its own thread.
+
+use crate::engine::state::{HostState, HostTensor};
+use crate::fault::{Fault, FaultKind};
+use crate::messages::{CheckpointMessage, CheckpointReply, Keepsake};
+use crate::model::config::ModelConfig;
+use crate::model::families;
+use crate::progress::{Progress, Saved};
+use crate::stage::Stage;
+use crate::store::{self, Checkpoint, Loaded, RunFolder, Snapshot, TensorRef};
+use crate::supervise::Behaviour;
+use pleach_sync::{Reader, Vault};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The last good states in memory. It outlives the actor: what is in it is whole.
+pub type StateVault = Vault<Option<Arc<Keepsake>>>;
+
+/// The section of `state.bin` that holds the progress.
+const PROGRESS: &str = "progress";
+
+/// The checkpoint actor's inside.
+pub struct CheckpointActor {
+    folder: RunFolder,
+    vault: Arc<StateVault>,
+    stage: Arc<dyn Stage>,
+    /// `01-pretrain`.
+    stage_folder: String,
+    config: ModelConfig,
+    /// The step whose disk copy the vault may be held against.
+    reader: Reader,
+}
+
+impl CheckpointActor {
+    /// Around an open run folder.
+    pub fn new(
+        folder: RunFolder,
+        vault: Arc<StateVault>,
+        stage: Arc<dyn Stage>,
+        stage_folder: &str,
+        config: ModelConfig,
+    ) -> CheckpointActor {
+        let stage_folder = stage_folder.to_string();
+        CheckpointActor { folder, vault, stage, stage_folder, config, reader: Reader::default() }
+    }
+
+    fn keep(&mut self, keepsake: &Arc<Keepsake>) -> Result<(), Fault> {
+        if !keepsake.state.finite() {
+            let what = format!("the weights at step {} are not all finite; they are not kept", keepsake.progress.step);
+            return Err(Fault::new(FaultKind::Numbers, what));
+        }
+        self.vault.put(|slot| {
+            *slot = Some(keepsake.clone());
+            Ok::<(), Fault>(())
+        })?;
+        Ok(())
+    }
+
+    fn save(&mut self, keepsake: &Keepsake, milestone: bool, last: bool) -> Result<Saved, Fault> {
+        let began = Instant::now();
+        let progress = &keepsake.progress;
+        let tensors = exported(&self.config, &keepsake.state.weights);
+        let mut moments = Vec::new();
+        for (list, suffix) in [(&keepsake.state.first, "m"), (&keepsake.state.second, "v")] {
+            for t in list {
+                moments.push(TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data));
+            }
+        }
+        let device = &keepsake.device;
+        let snapshot = Snapshot {
+            model: tensors.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data)).collect(),
+            optimizer: moments,
+            state: vec![(PROGRESS.to_string(), progress.encode()?)],
+            extras: model_files(&self.config, &*self.stage),
+            finite: true,
+            validation: progress.best.filter(|(_, step)| *step == progress.step).map(|(loss, _)| loss),
+            milestone,
+            last,
+            facts: store::Facts {
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                adapter: device.name.clone(),
+                driver: device.driver.clone(),
+                tiles: device.tiles.clone(),
+                shaders: crate::device::shaders_hash(),
+            },
+            ..Snapshot::new(progress.step, self.stage_folder.clone())
+        };
+        let saved = self.folder.save(&snapshot)?;
+        let bytes = saved.manifest.bytes();
+        Ok(Saved { step: progress.step, name: saved.name, bytes, seconds: began.elapsed().as_secs_f64() })
+    }
+
+    /// The vault's state, else the newest good checkpoint's.
+    fn newest(&mut self) -> Result<CheckpointReply, Fault> {
+        let vault = self.vault.newest(&mut self.reader, |_, slot| slot.clone()).flatten();
+        if let Some(keepsake) = vault {
+            return Ok(CheckpointReply::Newest { keepsake: Some(keepsake), from_vault: true, lost: Vec::new() });
+        }
+        let found = self.folder.recover()?;
+        let lost: Vec<String> = found.words().into_iter().collect();
+        let keepsake = match found.checkpoint {
+            Some(checkpoint) => Some(Arc::new(self.keepsake(&checkpoint)?)),
+            None => None,
+        };
+        Ok(CheckpointReply::Newest { keepsake, from_vault: false, lost })
+    }
+
+    fn keepsake(&self, checkpoint: &Checkpoint) -> Result<Keepsake, Fault> {
+        let bytes = checkpoint.section(PROGRESS).ok_or_else(|| {
+            Fault::new(FaultKind::Disk, format!("{} has no progress record", checkpoint.folder.display()))
+        })?;
+        let moments = |suffix: &str| -> Vec<HostTensor> {
+            let named = |t: &Loaded| t.name.strip_suffix(suffix).map(|name| (name.to_string(), t.clone()));
+            let list = checkpoint.optimizer.iter().filter_map(named);
+            list.map(|(name, t)| HostTensor { name, shape: t.shape, data: t.data }).collect()
+        };
+        let weights = imported(&self.config, &checkpoint.model)?;
+        let state = HostState { weights, first: moments(".m"), second: moments(".v") };
+        let facts = &checkpoint.manifest.facts;
+        let device = crate::device::Facts {
+            kind: String::new(),
+            name: facts.adapter.clone(),
+            backend: String::new(),
+            driver: facts.driver.clone(),
+            software: false,
+            tiles: facts.tiles.clone(),
+        };
+        Ok(Keepsake { progress: Progress::decode(bytes)?, device, state: Arc::new(state) })
+    }
+
+    /// Writes `stages/NN-name/model` from the checkpoint of a step, else from the newest.
+    fn hand_on(&mut self, step: Option<u64>) -> Result<PathBuf, Fault> {
+        let all = self.folder.checkpoints()?;
+        let chosen = all
+            .iter()
+            .rev()
+            .find(|(_, manifest)| Some(manifest.step) == step && manifest.good)
+            .or(all.iter().rev().find(|(_, manifest)| manifest.good));
+        let Some((path, _)) = chosen else {
+            return Err(Fault::new(FaultKind::Disk, "there is no good checkpoint to hand a model on from"));
+        };
+        let store = self.folder.store();
+        let checkpoint = store::load(&*store, path, false)
+            .map_err(|damage| Fault::new(FaultKind::Disk, format!("{}: {damage}", path.display())))?;
+        let target = self.folder.stage(&self.stage_folder).join("model");
+        let tensors: Vec<TensorRef<'_>> = checkpoint.model.iter().map(Loaded::borrow).collect();
+        store::write_model_folder(&*store, &target, &tensors, &model_files(&self.config, &*self.stage))?;
+        Ok(target)
+    }
+}
+
+impl Behaviour for CheckpointActor {
+    type Message = CheckpointMessage;
+    type Reply = CheckpointReply;
+
+    fn handle(&mut self, message: CheckpointMessage) -> Result<CheckpointReply, Fault> {
+        match message {
+            CheckpointMessage::Keep(keepsake) => self.keep(&keepsake).map(|()| CheckpointReply::Kept),
+            CheckpointMessage::Save { keepsake, milestone, last } => {
+                self.save(&keepsake, milestone, last).map(CheckpointReply::Saved)
+            }
+            CheckpointMessage::Newest => self.newest(),
+            CheckpointMessage::HandOn { step } => self.hand_on(step).map(CheckpointReply::Folder),
+        }
+    }
+}
+
+/// config.json and the stage's own files.
+fn model_files(config: &ModelConfig, stage: &dyn Stage) -> Vec<(String, Vec<u8>)> {
+    let value = match families::family_of(config) {
+        Some(family) => (family.write_config)(config),
+        None => serde_json::json!({"model_type": families::OWN, "pleach": config}),
+    };
+    let text = serde_json::to_vec_pretty(&value).expect("a JSON value is JSON");
+    let mut out = vec![("config.json".to_string(), text)];
+    out.extend(stage.files());
+    out
+}
+
+/// Weights under the family's names, or under ours where no family can say the model.
+pub fn exported(config: &ModelConfig, weights: &[HostTensor]) -> Vec<HostTensor> {
+    match families::family_of(config) {
+        Some(family) => families::export(family, config, weights),
+        None => weights.to_vec(),
+    }
+}
+
+/// The way back.
+pub fn imported(config: &ModelConfig, loaded: &[Loaded]) -> Result<Vec<HostTensor>, Fault> {
+    let theirs: Vec<HostTensor> = loaded
+        .iter()
+        .map(|t| HostTensor { name: t.name.clone(), shape: t.shape.clone(), data: t.data.clone() })
+        .collect();
+    match families::family_of(config) {
+        Some(family) => Ok(families::import(family, config, &theirs)?),
+        None => Ok(theirs),
+    }
+}

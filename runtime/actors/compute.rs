@@ -1,0 +1,121 @@
+//! Compute: owns the device, the programs, the weights, gradients and moments. Its own thread.
+
+use crate::device::Device;
+use crate::engine::Engine;
+use crate::fault::{Fault, FaultKind};
+use crate::messages::{Blueprint, ComputeMessage, ComputeReply};
+use crate::supervise::Behaviour;
+use pleach_shaders::spec::Tick;
+use std::sync::Arc;
+
+/// Opens the device that a run was told to use.
+pub type OpenDevice = Arc<dyn Fn() -> Result<Box<dyn Device>, Fault> + Send + Sync>;
+
+/// The compute actor's inside.
+pub struct ComputeActor {
+    open: OpenDevice,
+    built: Option<(Blueprint, Engine)>,
+    /// The step that the weights stand at; `None` until they are begun or restored.
+    applied: Option<u64>,
+    /// The step whose gradient lies in the sums.
+    learned: Option<u64>,
+}
+
+impl Behaviour for ComputeActor {
+    type Message = ComputeMessage;
+    type Reply = ComputeReply;
+
+    fn handle(&mut self, message: ComputeMessage) -> Result<ComputeReply, Fault> {
+        self.answer(message)
+    }
+
+    /// A fault that takes the device with it: the actor is replaced, and with it the device.
+    fn fatal(&self, fault: &Fault) -> bool {
+        fault.kind == FaultKind::DeviceLost
+    }
+}
+
+impl ComputeActor {
+    /// Without a device until `Begin`.
+    pub fn new(open: OpenDevice) -> ComputeActor {
+        ComputeActor { open, built: None, applied: None, learned: None }
+    }
+
+    fn answer(&mut self, message: ComputeMessage) -> Result<ComputeReply, Fault> {
+        match message {
+            ComputeMessage::Begin(blueprint) => self.begin(*blueprint),
+            ComputeMessage::Seed(seed) => {
+                self.engine()?.begin(seed)?;
+                (self.applied, self.learned) = (Some(0), None);
+                Ok(ComputeReply::Done)
+            }
+            ComputeMessage::Restore { state, step } => {
+                self.engine()?.restore(&state)?;
+                (self.applied, self.learned) = (Some(step), None);
+                Ok(ComputeReply::Done)
+            }
+            ComputeMessage::Learn { step, window, derivatives, tick } => {
+                self.stands_before(step)?;
+                self.learned = None;
+                let learned = self.engine()?.learn(&window, &derivatives, &tick)?;
+                self.learned = Some(step);
+                Ok(ComputeReply::Learned(Arc::new(learned)))
+            }
+            ComputeMessage::Apply { step, tick } => self.apply(step, &tick),
+            ComputeMessage::Evaluate { window } => {
+                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.evaluate(&window)?)))
+            }
+            ComputeMessage::Generate { prompts, sampling, eos } => {
+                let out = self.engine()?.generate(&prompts, &sampling, &eos, &mut |_, _| true)?;
+                Ok(ComputeReply::Generated(out))
+            }
+            ComputeMessage::State { step } => {
+                if self.applied != Some(step) {
+                    let what = format!("the weights stand at {:?}, not at step {step}", self.applied);
+                    return Err(Fault::new(FaultKind::Actor, what));
+                }
+                Ok(ComputeReply::State(Arc::new(self.engine()?.state()?)))
+            }
+        }
+    }
+
+    /// Builds, unless the same is built already.
+    fn begin(&mut self, blueprint: Blueprint) -> Result<ComputeReply, Fault> {
+        if self.built.as_ref().is_none_or(|(built, _)| *built != blueprint) {
+            self.built = None;
+            let engine = Engine::new((self.open)()?, &blueprint.config, &blueprint.shapes, &blueprint.adamw)?;
+            self.built = Some((blueprint, engine));
+        }
+        (self.applied, self.learned) = (None, None);
+        let engine = self.engine()?;
+        Ok(ComputeReply::Begun { facts: engine.device().facts().clone(), held: engine.held() })
+    }
+
+    /// Idempotent: a step that is applied already is refused, so that it can never be applied twice.
+    fn apply(&mut self, step: u64, tick: &Tick) -> Result<ComputeReply, Fault> {
+        self.stands_before(step)?;
+        if self.learned != Some(step) {
+            let what = format!("step {step} was not learned: the sums hold {:?}", self.learned);
+            return Err(Fault::new(FaultKind::Actor, what));
+        }
+        (self.applied, self.learned) = (None, None);
+        self.engine()?.update(tick)?;
+        self.applied = Some(step);
+        Ok(ComputeReply::Done)
+    }
+
+    fn stands_before(&self, step: u64) -> Result<(), Fault> {
+        if self.applied.map(|applied| applied + 1) == Some(step) {
+            return Ok(());
+        }
+        let what = format!("the weights stand at {:?} and step {step} was asked for", self.applied);
+        Err(Fault::new(FaultKind::Actor, what))
+    }
+
+    fn engine(&mut self) -> Result<&mut Engine, Fault> {
+        match self.built.as_mut() {
+            Some((_, engine)) => Ok(engine),
+            None => Err(Fault::new(FaultKind::Actor, "compute was asked before anything was built")),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Data: hosts the stage's `Data`; windows are prefetched by a thread through a bounded ring.
+
+use crate::fault::{Fault, FaultKind};
+use crate::messages::{DataMessage, DataReply};
+use crate::stage::{Data, Stage, Window};
+use crate::supervise::Behaviour;
+use pleach_sync::ring::{Popped, Pushed, Ring};
+use std::sync::Arc;
+
+/// The data actor's inside. It holds no state: a window is a function of its number.
+pub struct DataActor {
+    stage: Arc<dyn Stage>,
+    data: Box<dyn Data>,
+    depth: usize,
+    prefetch: Option<Prefetch>,
+}
+
+impl Behaviour for DataActor {
+    type Message = DataMessage;
+    type Reply = DataReply;
+
+    fn handle(&mut self, message: DataMessage) -> Result<DataReply, Fault> {
+        match message {
+            DataMessage::Draw { draw } => Ok(DataReply::Window(self.draw(draw)?)),
+            DataMessage::EvaluationRows => Ok(DataReply::Count(self.data.evaluation_rows())),
+            DataMessage::Evaluation { from, to } => {
+                Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?)))
+            }
+        }
+    }
+}
+
+impl DataActor {
+    /// Opens the stage's data; `depth` windows are prepared ahead (0 = none).
+    pub fn new(stage: Arc<dyn Stage>, depth: usize) -> Result<DataActor, Fault> {
+        let data = stage.data()?;
+        Ok(DataActor { stage, data, depth, prefetch: None })
+    }
+
+    /// From the ring where it stands at `draw`; anything else starts the ring anew behind the window asked for.
+    fn draw(&mut self, draw: u64) -> Result<Arc<Window>, Fault> {
+        if self.depth == 0 {
+            return Ok(Arc::new(self.data.window(draw)?));
+        }
+        if self.prefetch.as_ref().is_none_or(|prefetch| prefetch.next != draw) {
+            self.prefetch = None;
+            self.prefetch = Some(Prefetch::start(self.stage.data()?, draw, self.depth)?);
+        }
+        let prefetch = self.prefetch.as_mut().expect("it was started above");
+        let window = prefetch.take();
+        if window.is_err() {
+            self.prefetch = None;
+        }
+        window
+    }
+}
+
+/// A thread that keeps the ring full.
+struct Prefetch {
+    ring: Arc<Ring<Result<Arc<Window>, Fault>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    next: u64,
+}
+
+impl Prefetch {
+    fn start(mut data: Box<dyn Data>, first: u64, depth: usize) -> Result<Prefetch, Fault> {
+        let ring = Arc::new(Ring::new(depth, 0));
+        let inlet = ring.clone();
+        let work = move || {
+            for draw in first.. {
+                let window = data.window(draw).map(Arc::new);
+                let failed = window.is_err();
+                if inlet.push(window, None) != Pushed::In || failed {
+                    break;
+                }
+            }
+            inlet.close();
+        };
+        let thread = std::thread::Builder::new()
+            .name("pleach-prefetch".into())
+            .spawn(work)
+            .map_err(|error| Fault::new(FaultKind::Actor, format!("could not start the prefetch thread: {error}")))?;
+        Ok(Prefetch { ring, thread: Some(thread), next: first })
+    }
+
+    fn take(&mut self) -> Result<Arc<Window>, Fault> {
+        match self.ring.pop(None) {
+            Popped::Item(window) => {
+                self.next += 1;
+                window
+            }
+            _ => Err(Fault::new(FaultKind::Actor, "the prefetch thread ended")),
+        }
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.ring.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic in the thread has closed the ring's other end already; there is nothing to learn from it here.
+            let _ = thread.join();
+        }
+    }
+}

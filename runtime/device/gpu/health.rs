@@ -1,0 +1,287 @@
+//! Health of a device: errors and loss as faults, submissions, waits in slices, the canary.
+
+use super::adapter::now;
+use crate::fault::{Fault, FaultKind};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Submissions that may be under way at once: a hung queue is noticed early and a host application is not starved.
+const IN_FLIGHT: usize = 3;
+/// One wait. A driver may leave the fence of a killed context unsignaled for good, so waits are cut.
+const SLICE: Duration = Duration::from_secs(1);
+/// Slices without progress after which an empty submission asks the driver whether it still lives: some report a loss
+/// to the next submission only.
+const PROBE_AFTER: u32 = 5;
+
+/// What wgpu tells outside of calls.
+enum Event {
+    /// The device is gone.
+    Lost(String),
+    /// An error that no scope caught.
+    Error(wgpu::Error),
+}
+
+/// What a finished submission tells about the speed of a device.
+pub(super) struct Measured {
+    /// What the submitter named it with.
+    pub(super) tag: Tag,
+    /// Seconds from the end of the one before (or from its own start) to its end.
+    pub(super) seconds: f64,
+    /// Both ends were observed as they happened; otherwise `seconds` is an upper bound.
+    pub(super) sharp: bool,
+}
+
+/// Dispatches `from .. to` of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    /// Index of the program.
+    pub(super) program: usize,
+    /// First dispatch.
+    pub(super) from: usize,
+    /// One past the last dispatch.
+    pub(super) to: usize,
+}
+
+struct Flight {
+    index: wgpu::SubmissionIndex,
+    tag: Option<Tag>,
+    begun: Instant,
+    queue_was_empty: bool,
+}
+
+/// A device and its queue, with everything that can go wrong turned into faults.
+pub(super) struct Link {
+    /// The wgpu device.
+    pub(super) device: wgpu::Device,
+    /// Its only queue.
+    pub(super) queue: wgpu::Queue,
+    inbox: Receiver<Event>,
+    lost: Option<Fault>,
+    flights: VecDeque<Flight>,
+    last_end: (Instant, bool),
+    measured: Vec<Measured>,
+    patience: u32,
+    ours: bool,
+}
+
+impl Link {
+    /// Takes a device over. `patience` is the number of one-second slices without progress after which the device
+    /// counts as lost. A device that is `ours` alone gets our handlers; a host application keeps its own, and errors of
+    /// our commands are caught in scopes.
+    pub(super) fn new(device: wgpu::Device, queue: wgpu::Queue, patience: u32, ours: bool) -> Link {
+        let (sender, inbox): (Sender<Event>, _) = bounded(64);
+        if ours {
+            let errors = sender.clone();
+            // A full inbox drops what follows: the first events decide.
+            device.on_uncaptured_error(std::sync::Arc::new(move |error| drop(errors.try_send(Event::Error(error)))));
+            device.set_device_lost_callback(move |reason, message| {
+                drop(sender.try_send(Event::Lost(format!("{reason:?}: {message}"))));
+            });
+        }
+        Link {
+            device,
+            queue,
+            inbox,
+            lost: None,
+            flights: VecDeque::new(),
+            last_end: (Instant::now(), false),
+            measured: Vec::new(),
+            patience,
+            ours,
+        }
+    }
+
+    /// Fails if the device is lost or an error arrived. A validation error is our own mistake: a panic.
+    pub(super) fn check(&mut self) -> Result<(), Fault> {
+        if self.lost.is_none() {
+            drop(self.device.poll(wgpu::PollType::Poll));
+        }
+        while let Ok(event) = self.inbox.try_recv() {
+            match event {
+                Event::Lost(why) => self.lose(format!("the device was lost ({why})")),
+                Event::Error(wgpu::Error::OutOfMemory { .. }) => self.lose("the device ran out of memory".into()),
+                Event::Error(wgpu::Error::Internal { description, .. }) => self.lose(description),
+                Event::Error(wgpu::Error::Validation { description, .. }) => {
+                    assert!(self.lost.is_some(), "wgpu refused a command of ours: {description}");
+                }
+            }
+        }
+        self.lost.clone().map_or(Ok(()), Err)
+    }
+
+    /// Marks the device as lost. The first reason stays.
+    pub(super) fn lose(&mut self, why: String) {
+        self.flights.clear();
+        self.lost.get_or_insert_with(|| Fault::new(FaultKind::DeviceLost, why));
+    }
+
+    /// Runs something that creates objects, and returns what wgpu has against it.
+    pub(super) fn scoped<T>(&mut self, what: &str, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, Fault> {
+        self.check()?;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make(&self.device);
+        let (validation, internal, memory) = (now(validation.pop()), now(internal.pop()), now(memory.pop()));
+        self.check()?;
+        if memory.is_some() {
+            return Err(Fault::new(FaultKind::OutOfMemory, format!("the device has no memory for {what}")));
+        }
+        if let Some(error) = internal {
+            return Err(Fault::new(FaultKind::DeviceLost, format!("{what}: {error}")));
+        }
+        if let Some(error) = validation {
+            panic!("wgpu refused {what}: {error}");
+        }
+        Ok(made)
+    }
+
+    /// A buffer, or a fault that says how much was asked for.
+    pub(super) fn buffer(
+        &mut self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped: bool,
+    ) -> Result<wgpu::Buffer, Fault> {
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: mapped };
+        self.scoped(&format!("{label} ({bytes} bytes)"), |device| device.create_buffer(&descriptor))
+    }
+
+    /// Hands commands over; waits first while too many are under way.
+    pub(super) fn submit(&mut self, commands: Vec<wgpu::CommandBuffer>, tag: Option<Tag>) -> Result<(), Fault> {
+        self.check()?;
+        while self.flights.len() >= IN_FLIGHT {
+            self.land()?;
+        }
+        let queue_was_empty = self.flights.is_empty();
+        let begun = Instant::now();
+        let queue = self.queue.clone();
+        let index = match self.ours {
+            true => queue.submit(commands),
+            false => self.scoped("a submission", |_| queue.submit(commands))?,
+        };
+        self.flights.push_back(Flight { index, tag, begun, queue_was_empty });
+        Ok(())
+    }
+
+    /// Waits until everything handed over is done.
+    pub(super) fn drain(&mut self) -> Result<(), Fault> {
+        while self.land()? {}
+        self.check()
+    }
+
+    /// What was learned about speed since the last call.
+    pub(super) fn measured(&mut self) -> Vec<Measured> {
+        std::mem::take(&mut self.measured)
+    }
+
+    /// Waits until the oldest submission is done; false if none is under way.
+    pub(super) fn land(&mut self) -> Result<bool, Fault> {
+        let Some(flight) = self.flights.pop_front() else { return Ok(false) };
+        let asked = Instant::now();
+        self.wait(flight.index.clone())?;
+        let end = Instant::now();
+        // A wait that took no time found the work done long ago: its end is only an upper bound.
+        let sharp_end = end - asked > Duration::from_micros(30);
+        let (start, sharp_start) = match flight.queue_was_empty {
+            true => (flight.begun, true),
+            false => (self.last_end.0.max(flight.begun), self.last_end.1),
+        };
+        if let Some(tag) = flight.tag {
+            let seconds = (end - start).as_secs_f64();
+            self.measured.push(Measured { tag, seconds, sharp: sharp_start && sharp_end });
+        }
+        self.last_end = (end, sharp_end);
+        Ok(true)
+    }
+
+    /// Waits for one submission in slices, so that a lost or hung device is noticed.
+    fn wait(&mut self, index: wgpu::SubmissionIndex) -> Result<(), Fault> {
+        for slice in 0..self.patience {
+            let wait = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(SLICE) };
+            let answer = self.device.poll(wait);
+            self.check()?;
+            match answer {
+                Ok(_) => return Ok(()),
+                Err(wgpu::PollError::Timeout) if slice + 1 == PROBE_AFTER => drop(self.queue.submit([])),
+                Err(wgpu::PollError::Timeout) => {}
+                Err(error) => panic!("waited for a submission that was never made: {error}"),
+            }
+        }
+        let seconds = self.patience;
+        self.lose(format!("the device made no progress for {seconds} seconds"));
+        self.check()
+    }
+}
+
+/// The last dispatch of each submission counts in a buffer of its own: Metal reports failed work as done, so only a
+/// count that arrived proves that the work was.
+pub(super) struct Canary {
+    /// 16 bytes: the count, its complement, zeros.
+    pub(super) buffer: wgpu::Buffer,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    expected: u32,
+}
+
+/// Counts submissions; the complement shows a torn or foreign write.
+const CANARY: &str = "
+@group(0) @binding(0) var<storage, read_write> canary: array<u32, 4>;
+@compute @workgroup_size(1)
+fn count() {
+    let next = canary[0] + 1u;
+    canary[0] = next;
+    canary[1] = ~next;
+}
+";
+
+impl Canary {
+    /// Bytes of the buffer.
+    pub(super) const BYTES: u64 = 16;
+
+    /// Builds it on a device.
+    pub(super) fn new(link: &mut Link) -> Result<Canary, Fault> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let buffer = link.buffer("canary", Canary::BYTES, usage, false)?;
+        let (pipeline, group) = link.scoped("the canary", |device| {
+            let source = wgpu::ShaderSource::Wgsl(CANARY.into());
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("canary"), source });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some("canary"),
+                layout: None,
+                module: &module,
+                entry_point: Some("count"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("canary"),
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+            });
+            (pipeline, group)
+        })?;
+        Ok(Canary { buffer, pipeline, group, expected: 0 })
+    }
+
+    /// Ends a submission.
+    pub(super) fn sing(&mut self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+        self.expected = self.expected.wrapping_add(1);
+    }
+
+    /// Did all submissions so far run to their end?
+    pub(super) fn verify(&self, words: &[u32; 4]) -> Result<(), Fault> {
+        let complement = if self.expected == 0 { 0 } else { !self.expected };
+        if words[0] == self.expected && words[1] == complement {
+            return Ok(());
+        }
+        let what =
+            format!("the device reports work as done that was not: {} of {} submissions", words[0], self.expected);
+        Err(Fault::new(FaultKind::DeviceLost, what))
+    }
+}

@@ -1,0 +1,308 @@
+//! Every message of a run, in the order in which a step sends them. Numbers and handles, never tensors (windows excepted).
+
+use crate::engine::Learned;
+use crate::engine::generation::{Generated, Sampling};
+use crate::engine::layout::{AdamW, Shapes};
+use crate::engine::state::HostState;
+use crate::model::config::ModelConfig;
+use crate::progress::{Progress, Saved};
+use crate::stage::{Memory, Numbers, Verdict, Window};
+use crate::supervise::Message;
+use pleach_shaders::spec::Tick;
+use std::sync::Arc;
+
+/// To data, from the trainer.
+#[derive(Clone, Debug)]
+pub enum DataMessage {
+    /// The rows of window `draw`. Answered by `Window`.
+    Draw {
+        /// Number of the window.
+        draw: u64,
+    },
+    /// How many evaluation rows there are. Answered by `Count`.
+    EvaluationRows,
+    /// Evaluation rows `from .. to`. Answered by `Window`.
+    Evaluation {
+        /// First row.
+        from: usize,
+        /// One past the last row.
+        to: usize,
+    },
+}
+
+/// From data.
+#[derive(Clone, Debug)]
+pub enum DataReply {
+    /// Rows.
+    Window(Arc<Window>),
+    /// A number of rows.
+    Count(usize),
+}
+
+/// To loss, from the trainer.
+#[derive(Clone, Debug)]
+pub enum LossMessage {
+    /// The derivatives of a window, before it is learned. Answered by `Derivatives`.
+    Know {
+        /// The rows.
+        window: Arc<Window>,
+    },
+    /// May this gradient reach the weights? Answered by `Judged`.
+    Judge {
+        /// Optimizer step that the window would make.
+        step: u64,
+        /// The rows.
+        window: Arc<Window>,
+        /// What came of learning them.
+        learned: Arc<Learned>,
+        /// The loss's memory before the step.
+        memory: Memory,
+    },
+    /// The loss of evaluation rows. Answered by `Evaluated`.
+    Evaluate {
+        /// The rows.
+        window: Arc<Window>,
+        /// The head's numbers.
+        numbers: Arc<Numbers>,
+    },
+}
+
+/// From loss.
+#[derive(Clone, Debug)]
+pub enum LossReply {
+    /// Derivatives with respect to the numbers.
+    Derivatives(Arc<Numbers>),
+    /// The verdict.
+    Judged(Box<Judged>),
+    /// Loss of evaluation rows: the sum over unmasked targets, not the mean.
+    Evaluated {
+        /// Sum of the loss over targets.
+        sum: f64,
+        /// Targets that counted.
+        count: f64,
+        /// Targets that were the model's first choice.
+        hits: f64,
+    },
+}
+
+/// A verdict with its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Apply, skip, finish, halt.
+    pub verdict: Verdict,
+    /// The loss of the window.
+    pub loss: f64,
+    /// What people may want to see.
+    pub metrics: Vec<(String, f64)>,
+    /// The memory if the update is applied.
+    pub memory: Memory,
+}
+
+/// What compute builds for a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blueprint {
+    /// The model.
+    pub config: ModelConfig,
+    /// The programs' shapes.
+    pub shapes: Shapes,
+    /// The optimizer's constants.
+    pub adamw: AdamW,
+}
+
+/// To compute.
+#[derive(Clone, Debug)]
+pub enum ComputeMessage {
+    /// Build for a stage (from the trainer). Answered by `Begun`.
+    Begin(Box<Blueprint>),
+    /// Begin the weights from a seed (from the trainer). Answered by `Done`.
+    Seed(u64),
+    /// Put a state back that stands at `step` (from the trainer). Answered by `Done`.
+    Restore {
+        /// Weights and moments.
+        state: Arc<HostState>,
+        /// The optimizer step they stand at.
+        step: u64,
+    },
+    /// Forward, loss, backward (from the trainer). Answered by `Learned`.
+    Learn {
+        /// The step that this gradient would make.
+        step: u64,
+        /// The rows.
+        window: Arc<Window>,
+        /// Derivatives with respect to the numbers.
+        derivatives: Arc<Numbers>,
+        /// Seeds and draw.
+        tick: Tick,
+    },
+    /// AdamW, once per step (from the optimizer). Answered by `Done`.
+    Apply {
+        /// The step; must follow the last applied one.
+        step: u64,
+        /// Learning rate, bias corrections, clip factor.
+        tick: Tick,
+    },
+    /// The head's numbers of evaluation rows (from the trainer). Answered by `Numbers`.
+    Evaluate {
+        /// The rows.
+        window: Arc<Window>,
+    },
+    /// Continue prompts (from the trainer). Answered by `Generated`.
+    Generate {
+        /// Token ids of each prompt.
+        prompts: Vec<Vec<u32>>,
+        /// How.
+        sampling: Sampling,
+        /// Tokens that end a sequence.
+        eos: Vec<u32>,
+    },
+    /// Weights and moments (from the trainer). Answered by `State`.
+    State {
+        /// The step they must stand at.
+        step: u64,
+    },
+}
+
+/// From compute.
+#[derive(Clone, Debug)]
+pub enum ComputeReply {
+    /// Built; what the device holds.
+    Begun {
+        /// The device.
+        facts: crate::device::Facts,
+        /// Its memory.
+        held: crate::device::Held,
+    },
+    /// Done.
+    Done,
+    /// Learned.
+    Learned(Arc<Learned>),
+    /// The head's numbers.
+    Numbers(Arc<Numbers>),
+    /// Continuations.
+    Generated(Vec<Generated>),
+    /// A copy on the host.
+    State(Arc<HostState>),
+}
+
+/// To the optimizer, from the trainer.
+#[derive(Clone, Debug)]
+pub enum OptimizerMessage {
+    /// Take over this progress. Answered by `Progress`.
+    Restore(Box<Progress>),
+    /// The point of no return: weights, moments, cursor and memory move together. Answered by `Updated`.
+    Update {
+        /// The step to make.
+        step: u64,
+        /// Norm of the gradient, before clipping.
+        gradient_norm: f64,
+        /// Targets learned.
+        tokens: u64,
+        /// Loss of the window.
+        loss: f64,
+        /// The loss's memory after the step.
+        memory: Memory,
+    },
+    /// The window gave no update: only the cursor moves. Answered by `Updated`.
+    Skip {
+        /// The step that was not made.
+        step: u64,
+    },
+}
+
+/// From the optimizer.
+#[derive(Clone, Debug)]
+pub enum OptimizerReply {
+    /// What was taken over.
+    Progress(Box<Progress>),
+    /// The progress after the step.
+    Updated {
+        /// Where the run stands.
+        progress: Box<Progress>,
+        /// Learning rate used.
+        learning_rate: f64,
+        /// Factor on the gradient.
+        clip: f64,
+    },
+}
+
+/// A state with the progress that belongs to it: what the vault and the checkpoints hold.
+#[derive(Clone, Debug)]
+pub struct Keepsake {
+    /// Where the run stands.
+    pub progress: Progress,
+    /// What it was computed on.
+    pub device: crate::device::Facts,
+    /// Weights and moments there.
+    pub state: Arc<HostState>,
+}
+
+/// To the checkpoint actor, from the trainer.
+#[derive(Clone, Debug)]
+pub enum CheckpointMessage {
+    /// Keep in memory (recovery level 1). Answered by `Kept`.
+    Keep(Arc<Keepsake>),
+    /// Write to disk. Answered by `Saved`.
+    Save {
+        /// What.
+        keepsake: Arc<Keepsake>,
+        /// Kept beyond the newest ones.
+        milestone: bool,
+        /// The last of its stage.
+        last: bool,
+    },
+    /// The newest state: the vault's, else the newest good checkpoint's. Answered by `Newest`.
+    Newest,
+    /// Hand the stage's model on as a Hugging Face folder. Answered by `Folder`.
+    HandOn {
+        /// The step wanted; the newest where absent.
+        step: Option<u64>,
+    },
+}
+
+/// From the checkpoint actor.
+#[derive(Clone, Debug)]
+pub enum CheckpointReply {
+    /// It is in the vault.
+    Kept,
+    /// It is on disk.
+    Saved(Saved),
+    /// A state to start from, if there is any, and what was lost on the way.
+    Newest {
+        /// The state.
+        keepsake: Option<Arc<Keepsake>>,
+        /// From memory, not from disk.
+        from_vault: bool,
+        /// What had to be passed over, in words.
+        lost: Vec<String>,
+    },
+    /// The folder written.
+    Folder(std::path::PathBuf),
+}
+
+/// To the journal, from whoever has something to tell.
+#[derive(Clone, Debug)]
+pub enum JournalMessage {
+    /// Append these events. Answered by `()`.
+    Note(Vec<crate::event::Event>),
+    /// Make everything so far durable. Answered by `()`.
+    Sync,
+}
+
+macro_rules! names {
+    ($($message:ident: $($variant:ident)*;)*) => {
+        $(impl Message for $message {
+            fn name(&self) -> &'static str {
+                match self { $($message::$variant { .. } => stringify!($variant),)* }
+            }
+        })*
+    };
+}
+
+names! {
+    DataMessage: Draw EvaluationRows Evaluation;
+    LossMessage: Know Judge Evaluate;
+    ComputeMessage: Begin Seed Restore Learn Apply Evaluate Generate State;
+    OptimizerMessage: Restore Update Skip;
+    CheckpointMessage: Keep Save Newest HandOn;
+    JournalMessage: Note Sync;
+}

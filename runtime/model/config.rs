@@ -1,0 +1,217 @@
+//! What a model is: its shape in numbers, and the one dial (`depth`) that fills them in.
+
+use crate::fault::Refusal;
+use pleach_shaders::activation::Activation;
+use serde::{Deserialize, Serialize};
+
+/// Which normalisation stands before attention, before the feed-forward part and before the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// RMSNorm: a gain, no mean.
+    Rms,
+    /// LayerNorm: a gain, and a bias where `norm_bias` is set.
+    Layer,
+}
+
+/// How a token knows its place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learned vector per position, added to the token's (GPT-2).
+    Learned,
+    /// Rotary embedding with this base (half-split convention).
+    Rotary {
+        /// The base: 10,000 in most models.
+        theta: f32,
+    },
+}
+
+/// The non-linearity of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// `down(gelu_tanh(up x))`: GPT-2's.
+    GeluTanh,
+    /// `down(gelu_erf(up x))`: nanoGPT's.
+    Gelu,
+    /// `down(silu(gate x) * up x)`: Llama's and Qwen's.
+    SwiGlu,
+    /// `down(gelu_tanh(gate x) * up x)`: Gemma's.
+    GeGlu,
+    /// `down(relu(x)^2)`.
+    ReluSquared,
+}
+
+impl FeedForward {
+    /// Is there a gate beside the up projection?
+    pub fn gated(self) -> bool {
+        matches!(self, FeedForward::SwiGlu | FeedForward::GeGlu)
+    }
+    /// The pointwise function.
+    pub fn activation(self) -> Activation {
+        match self {
+            FeedForward::GeluTanh | FeedForward::GeGlu => Activation::GeluTanh,
+            FeedForward::Gelu => Activation::GeluErf,
+            FeedForward::SwiGlu => Activation::Silu,
+            FeedForward::ReluSquared => Activation::ReluSquared,
+        }
+    }
+}
+
+/// The one decoder in numbers. Every field is kept in the run folder as it was used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Tokens in the vocabulary.
+    pub vocab: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Decoder blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Channels of a head; even where positions are rotary.
+    pub head_dim: usize,
+    /// Width of the feed-forward part.
+    pub hidden: usize,
+    /// The normalisation.
+    pub norm: Norm,
+    /// Added under the square root.
+    pub norm_eps: f32,
+    /// LayerNorm has a bias.
+    pub norm_bias: bool,
+    /// Place of a token.
+    pub positions: Positions,
+    /// RMSNorm on each query and key head (Qwen3).
+    pub qk_norm: bool,
+    /// Query, key and value projections have a bias.
+    pub qkv_bias: bool,
+    /// Output and feed-forward projections have a bias.
+    pub projection_bias: bool,
+    /// The feed-forward part.
+    pub feed_forward: FeedForward,
+    /// The head is the token embedding.
+    pub tied: bool,
+    /// A token sees at most this many tokens, itself among them; none: all before it.
+    pub sliding_window: Option<usize>,
+    /// Soft cap of attention scores; 0 = off.
+    pub attention_softcap: f32,
+    /// Dropout rate after embedding, attention and feed-forward, in training only; 0 = off.
+    pub dropout: f32,
+}
+
+impl ModelConfig {
+    /// The GPT-2 shape as nanoGPT trains it: LayerNorm and no biases, learned positions, erf GELU, tied head.
+    pub fn gpt2(vocab: usize, context: usize, width: usize, layers: usize, heads: usize, biases: bool) -> ModelConfig {
+        ModelConfig {
+            vocab,
+            context,
+            width,
+            layers,
+            heads,
+            kv_heads: heads,
+            head_dim: width / heads.max(1),
+            hidden: 4 * width,
+            norm: Norm::Layer,
+            norm_eps: 1e-5,
+            norm_bias: biases,
+            positions: Positions::Learned,
+            qk_norm: false,
+            qkv_bias: biases,
+            projection_bias: biases,
+            feed_forward: if biases { FeedForward::GeluTanh } else { FeedForward::Gelu },
+            tied: true,
+            sliding_window: None,
+            attention_softcap: 0.0,
+            dropout: 0.0,
+        }
+    }
+
+    /// The Qwen3 shape: RMSNorm, rotary positions, grouped heads, q/k norm, SwiGLU. Heads are 64 wide (32 in narrow
+    /// models), the feed-forward part 8/3 of the width rounded up to 32.
+    pub fn qwen3(vocab: usize, context: usize, width: usize, layers: usize, heads: usize, kv_heads: usize) -> ModelConfig {
+        ModelConfig {
+            vocab,
+            context,
+            width,
+            layers,
+            heads,
+            kv_heads,
+            head_dim: width / heads.max(1),
+            hidden: (width * 8).div_ceil(3).next_multiple_of(32),
+            norm: Norm::Rms,
+            norm_eps: 1e-6,
+            norm_bias: false,
+            positions: Positions::Rotary { theta: 10_000.0 },
+            qk_norm: true,
+            qkv_bias: false,
+            projection_bias: false,
+            feed_forward: FeedForward::SwiGlu,
+            tied: true,
+            sliding_window: None,
+            attention_softcap: 0.0,
+            dropout: 0.0,
+        }
+    }
+
+    /// The one dial: `depth` layers, 64 channels of width a layer, heads of 64 channels (32 below a width of 256), as
+    /// many key/value heads as half the heads, the head tied below depth 16.
+    pub fn depth(depth: usize, vocab: usize, context: usize) -> ModelConfig {
+        let width = 64 * depth.max(1);
+        let heads = width / if width < 256 { 32 } else { 64 };
+        let kv_heads = if heads.is_multiple_of(2) { heads / 2 } else { heads };
+        let mut config = ModelConfig::qwen3(vocab, context, width, depth.max(1), heads, kv_heads);
+        config.tied = depth < 16;
+        config
+    }
+
+    /// Refuses what cannot be a model, naming the field.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let refuse = |detail: String, hint: &str| Err(Refusal::new("the model's shape does not fit together", detail, hint));
+        for (name, value) in [
+            ("vocab", self.vocab),
+            ("context", self.context),
+            ("width", self.width),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("hidden", self.hidden),
+        ] {
+            if value == 0 || value > 1 << 24 {
+                return refuse(format!("{name} = {value}"), "give it a value from 1 to 16777216");
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let detail = format!("heads = {} is not a multiple of kv_heads = {}", self.heads, self.kv_heads);
+            return refuse(detail, "each key/value head serves the same number of query heads");
+        }
+        if matches!(self.positions, Positions::Rotary { .. }) && !self.head_dim.is_multiple_of(2) {
+            return refuse(format!("head_dim = {} is odd", self.head_dim), "rotary positions turn pairs of channels");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("dropout = {}", self.dropout), "give a rate from 0 up to, but not including, 1");
+        }
+        Ok(())
+    }
+
+    /// Channels of the fused query/key/value projection.
+    pub fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Channels of all query heads.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Rows of the first feed-forward matrix: gate rows, then up rows, where there is a gate.
+    pub fn up_width(&self) -> usize {
+        if self.feed_forward.gated() { 2 * self.hidden } else { self.hidden }
+    }
+}

@@ -1,0 +1,329 @@
+//! A run: the supervised tree of one run folder, and the handle that a program or an application holds.
+//!
+//! ```text
+//! run: one_for_one
+//! |- journal      append-only events
+//! '- core: rest_for_one, one ordered domain of recovery
+//!    |- checkpoint   the store and the vault            own thread
+//!    |- compute      device, programs, weights          own thread
+//!    |- optimizer    schedule, cursor                   own thread
+//!    '- pipeline     one stage after the other
+//!       '- stage: one_for_one, replaced, never reused
+//!          |- data     windows; holds no state          own thread
+//!          |- loss     verdicts; holds no state         own event loop
+//!          '- trainer  significant: its end is the stage's end
+//! ```
+
+use crate::actors::checkpoint::{CheckpointActor, StateVault};
+use crate::actors::compute::{ComputeActor, OpenDevice};
+use crate::actors::data::DataActor;
+use crate::actors::journal::{self, JournalActor};
+use crate::actors::loss::LossActor;
+use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
+use crate::bus::Bus;
+use crate::control::{Control, Watcher};
+use crate::crew::Crew;
+use crate::event::Event;
+use crate::fault::{Fault, FaultKind};
+use crate::store::{Disk, Journal, RunFolder, RunLock, Store};
+use crate::supervise::{
+    Child, Ending, Failpoints, Hired, Incident, Plan, Reason, Ref, Running, Settings, Strategy, Team, What, start,
+};
+use crate::trainer::{Outcome, Trainer, TrainerPlan};
+use crossbeam_channel::Receiver;
+use pleach_sync::{Lock, Vault};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one message to compute or to the disk may take.
+const LONG: Duration = Duration::from_secs(6 * 3600);
+/// How long a trainer whose state-holder died waits to be stopped with everything after it.
+const ORPHANED: Duration = Duration::from_secs(10);
+/// Restarts of the core within [`PERIOD`] before the run gives up.
+const INTENSITY: u32 = 8;
+/// See [`INTENSITY`].
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// All that a run of one stage needs.
+#[derive(Clone)]
+pub struct RunPlan {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Name of the run.
+    pub name: String,
+    /// `01-pretrain`.
+    pub stage_folder: String,
+    /// What the trainer works from.
+    pub trainer: Arc<TrainerPlan>,
+    /// What the optimizer works from.
+    pub optimizer: OptimizerConfig,
+    /// Windows prepared ahead.
+    pub prefetch: usize,
+    /// Opens the device.
+    pub open: OpenDevice,
+    /// Planned failures; none in a real run.
+    pub failpoints: Failpoints,
+    /// The disk.
+    pub store: Arc<dyn Store>,
+}
+
+impl RunPlan {
+    /// The real disk.
+    pub fn disk() -> Arc<dyn Store> {
+        Arc::new(Disk)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEnd {
+    /// All stages are done.
+    Finished,
+    /// Stopped as asked; resumable.
+    Stopped,
+    /// Failed: the fault at the root of it.
+    Failed(Fault),
+}
+
+impl RunEnd {
+    /// The program's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            RunEnd::Finished => 0,
+            RunEnd::Stopped => 75,
+            RunEnd::Failed(fault) => match (fault.kind, &fault.refusal) {
+                (_, Some(refusal)) => refusal.code,
+                (FaultKind::Halted, _) => 4,
+                (FaultKind::OutOfMemory, _) => 3,
+                (FaultKind::Stopped, _) => 75,
+                _ => 1,
+            },
+        }
+    }
+}
+
+/// A run in this process. Dropping it stops the run.
+pub struct Run {
+    tree: Option<Running>,
+    control: Control,
+    events: Receiver<Event>,
+    bus: Arc<Bus>,
+    outcome: Arc<Lock<Option<Outcome>>>,
+    plan: RunPlan,
+    lock: Option<RunLock>,
+    watcher: Option<Watcher>,
+}
+
+impl Run {
+    /// Starts the tree. The lock is the run folder's: a second process on the same folder was refused when it was taken.
+    pub fn start(plan: RunPlan, lock: RunLock) -> Result<Run, Fault> {
+        let control = Control::new();
+        let (bus, events) = Bus::new();
+        let bus = Arc::new(bus);
+        let outcome = Arc::new(Lock::new(None));
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id() });
+        let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
+        let observer_bus = bus.clone();
+        let settings = Settings {
+            failpoints: plan.failpoints.clone(),
+            observer: Arc::new(move |incident| tell(&observer_bus, incident)),
+        };
+        let tree = start(root(&plan, &control, &bus, &outcome), settings)?;
+        let (tree, lock, watcher) = (Some(tree), Some(lock), Some(watcher));
+        Ok(Run { tree, control, events, bus, outcome, plan, lock, watcher })
+    }
+
+    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes never are.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// Pause, resume, stop.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Waits for the end for at most `within`.
+    pub fn wait(&mut self, within: Duration) -> Option<RunEnd> {
+        let ending = self.tree.as_ref()?.wait(within)?;
+        Some(self.close(ending))
+    }
+
+    /// Waits for the end.
+    pub fn join(mut self) -> RunEnd {
+        match self.tree.take() {
+            Some(tree) => {
+                let ending = tree.join();
+                self.close(ending)
+            }
+            None => RunEnd::Stopped,
+        }
+    }
+
+    /// Writes what the tree could not say itself any more.
+    fn close(&mut self, ending: Ending) -> RunEnd {
+        self.tree = None;
+        self.watcher = None;
+        let end = match (*self.outcome.hold(), ending.reason()) {
+            (Some(Outcome::Finished), reason) if !reason.abnormal() => RunEnd::Finished,
+            (Some(Outcome::Stopped), reason) if !reason.abnormal() => RunEnd::Stopped,
+            (_, Reason::Shutdown | Reason::Normal | Reason::Finished) => RunEnd::Stopped,
+            (_, reason) => RunEnd::Failed(reason.fault()),
+        };
+        let (how, why) = match &end {
+            RunEnd::Finished => ("finished", "all stages are done".to_string()),
+            RunEnd::Stopped => ("stopped", "as asked; the same command goes on from here".to_string()),
+            RunEnd::Failed(fault) if fault.kind == FaultKind::Halted => ("halted", fault.what.clone()),
+            RunEnd::Failed(fault) => ("failed", fault.to_string()),
+        };
+        self.bus.emit(Event::Ended { how: how.into(), why });
+        if let Err(fault) = self.last_words() {
+            tracing::warn!("the end could not be written to the journal: {fault}");
+        }
+        self.lock = None;
+        end
+    }
+
+    fn last_words(&self) -> Result<(), Fault> {
+        let path = self.plan.folder.join("journal.jsonl");
+        let (mut journal, _) = Journal::open(self.plan.store.clone(), &path)?;
+        for event in self.bus.take() {
+            journal.note(journal::json(&event)?)?;
+        }
+        journal.sync()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.control.stop();
+        if let Some(tree) = self.tree.take() {
+            let ending = tree.join();
+            self.close(ending);
+        }
+    }
+}
+
+fn plan(strategy: Strategy) -> Plan {
+    Plan { strategy, intensity: INTENSITY, period: PERIOD, auto_shutdown: true, ..Plan::default() }
+}
+
+/// The whole tree.
+fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+    let journal: Ref<JournalActor> = Ref::new("journal");
+    let (store, path) = (run.store.clone(), run.folder.join("journal.jsonl"));
+    let crew = Crew {
+        data: Ref::new("data").patient(LONG),
+        loss: Ref::new("loss"),
+        compute: Ref::new("compute").patient(LONG),
+        optimizer: Ref::new("optimizer").patient(LONG),
+        checkpoint: Ref::new("checkpoint").patient(LONG),
+        journal: journal.clone(),
+        bus: bus.clone(),
+        facts: None,
+    };
+    let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
+    Team::new("run", plan(Strategy::OneForOne))
+        .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))))
+        .child(
+            Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))
+                .transient()
+                .significant(),
+        )
+}
+
+/// The ordered domain of recovery.
+fn core(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+    let vault: Arc<StateVault> = Arc::new(Vault::new(None, None));
+    let checkpoint = {
+        let run = run.clone();
+        move |_: &Hired| {
+            let folder = RunFolder::open(run.store.clone(), &run.folder)?;
+            let config = run.trainer.blueprint.config.clone();
+            let stage = run.trainer.stage.clone();
+            Ok(CheckpointActor::new(folder, vault.clone(), stage, &run.stage_folder, config))
+        }
+    };
+    let open = run.open.clone();
+    let (compute, config) = (crew.compute.clone(), run.optimizer.clone());
+    let optimizer = move |_: &Hired| {
+        let compute = compute.pin();
+        Ok(OptimizerActor::new(config.clone(), Box::new(move |message| compute.call(message).map(|_| ()))))
+    };
+    let (run, names, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
+    let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &outcome)));
+    Team::new("core", plan(Strategy::RestForOne))
+        .child(Child::thread(&crew.checkpoint, checkpoint))
+        .child(Child::thread(&crew.compute, move |_| Ok(ComputeActor::new(open.clone()))))
+        .child(Child::thread(&crew.optimizer, optimizer))
+        .child(Child::supervisor("pipeline", pipeline).transient().significant())
+}
+
+/// One stage after the other; this version has one.
+fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+    let (run, crew, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
+    let next = move |_| {
+        let done = outcome.hold().is_some();
+        Ok((!done).then(|| stage(&run, &crew, &control, &outcome)))
+    };
+    Team::new("pipeline", plan(Strategy::OneForOne)).child(Child::supervisor("stage", next).successive().significant())
+}
+
+/// A stage: its own data and loss, and the trainer whose end is the stage's.
+fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+    let recipe = run.trainer.stage.clone();
+    let (for_data, depth) = (recipe.clone(), run.prefetch);
+    let work = {
+        let (trainer, crew, control, outcome) = (run.trainer.clone(), crew.clone(), control.clone(), outcome.clone());
+        move |hired: &Hired| {
+            let mut trainer = Trainer::new(trainer.clone(), crew.pinned(), control.clone());
+            match trainer.run() {
+                Ok(how) => {
+                    *outcome.hold() = Some(how);
+                    Ok(())
+                }
+                Err(fault) => {
+                    wait_to_be_stopped(hired, &fault);
+                    Err(fault)
+                }
+            }
+        }
+    };
+    Team::new("stage", plan(Strategy::OneForOne))
+        .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)))
+        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))))
+        .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
+}
+
+/// When a state-holder died, everything after it is stopped: the trainer does not call itself dead before that.
+fn wait_to_be_stopped(hired: &Hired, fault: &Fault) {
+    if fault.kind != FaultKind::Actor {
+        return;
+    }
+    let until = std::time::Instant::now() + ORPHANED / 2;
+    while !hired.stopping() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Incidents that a person should hear of.
+fn tell(bus: &Bus, incident: &Incident) {
+    match &incident.what {
+        What::Ended(reason) if reason.abnormal() && !incident.child.is_empty() => bus.emit(Event::Trouble {
+            what: format!("{} (generation {}) {reason}", incident.child, incident.generation),
+            then: "its supervisor decides".into(),
+        }),
+        What::Abandoned => bus.emit(Event::Trouble {
+            what: format!("{} (generation {}) hangs", incident.child, incident.generation),
+            then: "its thread is left behind and a successor is hired".into(),
+        }),
+        What::Started if incident.generation > 1 => bus.emit(Event::Rehired {
+            child: incident.child.clone(),
+            generation: incident.generation,
+            why: "see the event before".into(),
+        }),
+        _ => {}
+    }
+}

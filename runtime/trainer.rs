@@ -1,0 +1,310 @@
+//! The trainer: begins a stage where it left off, steps to its end, and does what is due between steps.
+
+use crate::control::Control;
+use crate::crew::Crew;
+use crate::engine::generation::Sampling;
+use crate::event::Event;
+use crate::fault::{Fault, FaultKind, Refusal};
+use crate::messages::{Blueprint, Keepsake};
+use crate::progress::Progress;
+use crate::stage::{Stage, Verdict};
+use crate::step::{Report, step};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When what is done, and how long a stage lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Optimizer steps in all.
+    pub steps: u64,
+    /// Steps between evaluations; 0 = only at the end.
+    pub eval_every: u64,
+    /// Steps between samples; 0 = only at the end.
+    pub sample_every: u64,
+    /// Steps between checkpoints; 0 = by time only.
+    pub save_every: u64,
+    /// Time between checkpoints.
+    pub save_period: Duration,
+    /// Steps between copies into the vault.
+    pub vault_every: u64,
+    /// Milestones kept over the whole stage.
+    pub milestones: u64,
+}
+
+/// What the trainer works from.
+pub struct TrainerPlan {
+    /// The stage.
+    pub stage: Arc<dyn Stage>,
+    /// What compute builds.
+    pub blueprint: Blueprint,
+    /// When what is due.
+    pub timing: Timing,
+    /// Key of weights' beginning and all noise.
+    pub seed: u64,
+    /// How samples are drawn.
+    pub sampling: Sampling,
+    /// Weights to start from instead of random ones.
+    pub entry: Option<Arc<crate::engine::state::HostState>>,
+}
+
+/// How the trainer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The stage is done.
+    Finished,
+    /// It was told to stop; everything is on disk.
+    Stopped,
+}
+
+/// Seconds between attempts to save while the disk refuses.
+const DISK_RETRY: Duration = Duration::from_secs(5);
+
+/// Steps a stage.
+pub struct Trainer {
+    plan: Arc<TrainerPlan>,
+    crew: Crew,
+    control: Control,
+    progress: Progress,
+    /// The step on disk, and when it got there.
+    saved: Option<(u64, Instant)>,
+    evaluated: Option<u64>,
+    why: String,
+}
+
+impl Trainer {
+    /// A trainer that has not begun.
+    pub fn new(plan: Arc<TrainerPlan>, crew: Crew, control: Control) -> Trainer {
+        let why = "all steps are made".to_string();
+        Trainer { plan, crew, control, progress: Progress::default(), saved: None, evaluated: None, why }
+    }
+
+    /// From where the stage left off to its end, or until told to stop.
+    pub fn run(&mut self) -> Result<Outcome, Fault> {
+        self.begin()?;
+        while self.progress.step < self.plan.timing.steps {
+            if !self.may_go_on()? {
+                self.save(false, false)?;
+                return Ok(Outcome::Stopped);
+            }
+            let began = Instant::now();
+            let report = step(&self.crew, &self.progress)?;
+            self.note(&report, began.elapsed());
+            self.progress = report.progress;
+            if let Verdict::Finish(why) = report.verdict {
+                self.why = why;
+                break;
+            }
+            self.between_steps()?;
+        }
+        self.finish()?;
+        Ok(Outcome::Finished)
+    }
+
+    /// Builds the programs and takes up the newest state: the vault's, else a checkpoint's, else a new beginning.
+    fn begin(&mut self) -> Result<(), Fault> {
+        let plan = self.plan.clone();
+        let (facts, held) = self.crew.begin(plan.blueprint.clone())?;
+        let (newest, from_vault, lost) = self.crew.newest()?;
+        let data = plan.stage.data()?.fingerprint();
+        let fresh = Progress { data: data.clone(), seed: plan.seed, tiles: facts.tiles.clone(), ..Progress::default() };
+        let from = match &newest {
+            Some(_) if from_vault => "memory",
+            Some(_) => "checkpoint",
+            None if plan.entry.is_some() => "model",
+            None => "seed",
+        };
+        match newest {
+            Some(keepsake) => {
+                check_same(&keepsake.progress, &fresh)?;
+                self.crew.restore(&keepsake)?;
+                self.progress = keepsake.progress.clone();
+            }
+            None => {
+                match &plan.entry {
+                    Some(state) => self.crew.restore_state(state.clone(), 0)?,
+                    None => self.crew.seed(plan.seed)?,
+                }
+                self.progress = self.crew.take_over(fresh)?;
+            }
+        }
+        self.crew.note(Event::StageStarted {
+            stage: plan.stage.name().to_string(),
+            steps: plan.timing.steps,
+            parameters: crate::model::weights::parameters(&plan.blueprint.config) as u64,
+            device: facts,
+            held,
+            step: self.progress.step,
+            from: from.to_string(),
+            lost,
+        });
+        if from == "checkpoint" {
+            self.saved = Some((self.progress.step, Instant::now()));
+        }
+        self.keep()
+    }
+
+    /// Passes the gate; false = stop.
+    fn may_go_on(&mut self) -> Result<bool, Fault> {
+        if self.control.wants_pause() {
+            self.save(false, false)?;
+            self.crew.note(Event::Paused { why: "asked to pause".into() });
+            let on = self.control.pass();
+            self.crew.note(Event::Resumed);
+            return Ok(on);
+        }
+        Ok(self.control.pass())
+    }
+
+    fn note(&self, report: &Report, took: Duration) {
+        let step = self.progress.step + 1;
+        if let Verdict::Skip(why) = &report.verdict {
+            return self.crew.note(Event::Skipped { step, draw: self.progress.draw, why: why.clone() });
+        }
+        let seconds = took.as_secs_f64();
+        self.crew.note(Event::Step {
+            step,
+            loss: report.loss,
+            grad_norm: report.gradient_norm,
+            learning_rate: report.learning_rate,
+            num_tokens: report.progress.tokens,
+            step_time: seconds,
+            tokens_per_second: report.tokens as f64 / seconds.max(1e-9),
+            metrics: report.metrics.iter().cloned().collect(),
+        });
+    }
+
+    /// What is due after a step: evaluation, samples, the vault, a checkpoint.
+    fn between_steps(&mut self) -> Result<(), Fault> {
+        let (timing, step) = (self.plan.timing.clone(), self.progress.step);
+        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < timing.steps;
+        let improved = if due(timing.eval_every) { self.evaluate()? } else { false };
+        if due(timing.sample_every) {
+            self.sample()?;
+        }
+        let milestone = timing.milestones > 0 && due((timing.steps / timing.milestones).max(1));
+        let in_time = self.saved.is_some_and(|(_, when)| when.elapsed() < timing.save_period);
+        if improved || milestone || due(timing.save_every) || !in_time {
+            return self.save(milestone, false);
+        }
+        if due(timing.vault_every) { self.keep() } else { Ok(()) }
+    }
+
+    /// Measures the validation split; is it the best so far?
+    fn evaluate(&mut self) -> Result<bool, Fault> {
+        let step = self.progress.step;
+        if self.evaluated == Some(step) {
+            return Ok(false);
+        }
+        let Some(result) = self.crew.evaluate(&*self.plan.stage, self.plan.blueprint.shapes.micro_rows)? else {
+            return Ok(false);
+        };
+        self.evaluated = Some(step);
+        let best = self.progress.best.is_none_or(|(loss, _)| result.loss < loss);
+        if best {
+            self.progress.best = Some((result.loss, step));
+            self.progress = self.crew.take_over(self.progress.clone())?;
+        }
+        self.crew.note(Event::Evaluated {
+            step,
+            eval_loss: result.loss,
+            bits_per_byte: result.bits_per_byte,
+            accuracy: result.accuracy,
+            tokens: result.tokens,
+            best,
+        });
+        Ok(best)
+    }
+
+    /// Continues the fixed prompts with the fixed seed.
+    fn sample(&mut self) -> Result<(), Fault> {
+        let stage = self.plan.stage.clone();
+        let prompts = stage.prompts();
+        if prompts.is_empty() {
+            return Ok(());
+        }
+        let tokens = prompts.iter().map(|(_, tokens)| tokens.clone()).collect();
+        let generated = self.crew.generate(tokens, self.plan.sampling.clone(), stage.eos())?;
+        for ((prompt, _), out) in prompts.into_iter().zip(generated) {
+            self.crew.note(Event::Sample { step: self.progress.step, prompt, text: stage.text(&out.tokens) });
+        }
+        Ok(())
+    }
+
+    fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
+        let state = self.crew.state(self.progress.step)?;
+        let device = self.crew.facts.clone().expect("the crew has begun");
+        Ok(Arc::new(Keepsake { progress: self.progress.clone(), device, state }))
+    }
+
+    /// A copy into the vault.
+    fn keep(&mut self) -> Result<(), Fault> {
+        let keepsake = self.keepsake()?;
+        self.crew.keep(keepsake)
+    }
+
+    /// A copy into the vault and onto the disk. While the disk refuses, the run stands still and asks again: nothing is
+    /// lost, and a stop is still obeyed.
+    fn save(&mut self, milestone: bool, last: bool) -> Result<(), Fault> {
+        if self.saved.is_some_and(|(step, _)| step == self.progress.step) && !last {
+            return Ok(());
+        }
+        let keepsake = self.keepsake()?;
+        self.crew.keep(keepsake.clone())?;
+        let mut failures = 0;
+        loop {
+            match self.crew.save(keepsake.clone(), milestone, last) {
+                Ok(saved) => {
+                    self.saved = Some((saved.step, Instant::now()));
+                    self.crew.note(Event::CheckpointSaved { saved });
+                    if failures > 1 {
+                        self.crew.note(Event::Resumed);
+                    }
+                    return Ok(());
+                }
+                Err(fault) if matches!(fault.kind, FaultKind::Disk | FaultKind::DiskFull) => {
+                    failures += 1;
+                    let then = "training waits with its state in memory; free some space or mend the disk";
+                    self.crew.note(Event::Trouble { what: fault.what.clone(), then: then.into() });
+                    if failures == 2 {
+                        self.crew.note(Event::Paused { why: fault.what.clone() });
+                    }
+                    if failures > 1 && !self.control.wait(DISK_RETRY) {
+                        return Err(fault);
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// The last evaluation and samples, the last checkpoint, and the model that is handed on: best if validated.
+    fn finish(&mut self) -> Result<(), Fault> {
+        self.evaluate()?;
+        self.sample()?;
+        self.save(false, true)?;
+        let best = self.progress.best;
+        let folder = self.crew.hand_on(best.map(|(_, step)| step))?;
+        self.crew.note(Event::StageFinished {
+            stage: self.plan.stage.name().to_string(),
+            step: self.progress.step,
+            why: self.why.clone(),
+            best,
+            model: folder.display().to_string(),
+        });
+        Ok(())
+    }
+}
+
+/// A checkpoint of other data or another seed cannot be gone on from.
+fn check_same(kept: &Progress, fresh: &Progress) -> Result<(), Fault> {
+    let hint = "give the run another name, or restore what it was started with";
+    if kept.data != fresh.data {
+        let detail = format!("the checkpoint learned data {}, the pipeline file names data {}", kept.data, fresh.data);
+        return Err(Refusal::new("the data changed since this run began", detail, hint).into());
+    }
+    if kept.seed != fresh.seed {
+        let detail = format!("the checkpoint was begun with seed {}, the pipeline file says {}", kept.seed, fresh.seed);
+        return Err(Refusal::new("the seed changed since this run began", detail, hint).into());
+    }
+    Ok(())
+}

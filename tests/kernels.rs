@@ -1,0 +1,265 @@
+//! Every kernel on every adapter against its spec: all lowerings, checked and unchecked, repeated, in slots, sharded.
+//!
+//! `PLEACH_PAIRS=matmul,head` narrows the walk.
+
+use crate::adapters::{Adapter, on};
+use crate::local::expected;
+use pleach_runtime::device::gpu::{Gpu, Options, Pretend};
+use pleach_runtime::device::{Device, ProgramId};
+use pleach_runtime::tape::{Activation, Program};
+use pleach_shaders::PAIRS;
+use pleach_shaders::spec::{Call, Caps, Case, Dtype, Lowering, Pair, Tensor, Tolerance};
+
+/// The results of a case: the bits of each written tensor.
+type Bits = Vec<Vec<u32>>;
+
+/// The pairs of this walk.
+pub(crate) fn pairs() -> impl Iterator<Item = &'static Pair> {
+    let chosen = std::env::var("PLEACH_PAIRS").unwrap_or_default();
+    let chosen: Vec<String> = chosen.split(',').filter(|name| !name.is_empty()).map(String::from).collect();
+    PAIRS.iter().copied().filter(move |pair| chosen.is_empty() || chosen.iter().any(|name| name == pair.name))
+}
+
+/// Lowerings that every adapter can run, and that must all follow the spec.
+fn lowerings() -> Vec<(&'static str, Options)> {
+    let pretend = |software, fill, invocations| Options {
+        pretend: Some(Pretend { software, fill, invocations }),
+        ..Options::default()
+    };
+    vec![
+        ("as the adapter is", Options::default()),
+        ("as a card", pretend(false, 256, 256)),
+        ("as a small card", pretend(false, 16, 64)),
+        ("as a processor", pretend(true, 8, 256)),
+        ("as one thread", pretend(true, 1, 64)),
+    ]
+}
+
+/// Reads and writes of a call, absent ones left out, with their contents on entry.
+fn tensors(case: &Case) -> Vec<(Tensor, &Vec<f32>)> {
+    let reads = case.call.reads.iter().zip(&case.reads);
+    let writes = case.call.writes.iter().zip(&case.writes);
+    reads.chain(writes).filter(|(tensor, _)| !tensor.is_none()).map(|(tensor, data)| (*tensor, data)).collect()
+}
+
+fn renamed(call: &Call, name: impl Fn(&Tensor) -> Tensor) -> Call {
+    let rename = |tensor: &Tensor| if tensor.is_none() { *tensor } else { name(tensor) };
+    let (reads, writes) = (call.reads.iter().map(rename).collect(), call.writes.iter().map(rename).collect());
+    Call { reads, writes, ..call.clone() }
+}
+
+fn is_u32(case: &Case, write: usize) -> bool {
+    case.call.writes[write].dtype == Dtype::U32
+}
+
+/// Runs all cases of a pair with their tensors in buffers of their own: twice each, with the same bits.
+fn in_buffers(gpu: &mut Gpu, cases: &[Case]) -> Vec<Bits> {
+    let (mut programs, mut owned) = (Vec::new(), Vec::new());
+    for case in cases {
+        let mut mine: Vec<(u32, Tensor)> = Vec::new();
+        for (tensor, _) in tensors(case) {
+            if mine.iter().all(|(id, _)| *id != tensor.id) {
+                mine.push((tensor.id, gpu.allocate(case.name, tensor.shape, tensor.dtype).unwrap()));
+            }
+        }
+        let find = |tensor: &Tensor| mine.iter().find(|(id, _)| *id == tensor.id).unwrap().1;
+        let call = renamed(&case.call, find);
+        programs.push(Program {
+            name: case.name.into(),
+            calls: vec![call.clone()],
+            activations: vec![],
+            splits: vec![],
+        });
+        owned.push((call, mine));
+    }
+    let ids = gpu.build(&programs).unwrap();
+    let mut results = Vec::new();
+    for ((case, (call, _)), &id) in cases.iter().zip(&owned).zip(&ids) {
+        let mut run = || -> Bits {
+            let contents = call.reads.iter().zip(&case.reads).chain(call.writes.iter().zip(&case.writes));
+            for (tensor, data) in contents.filter(|(tensor, _)| !tensor.is_none()) {
+                gpu.write(*tensor, 0, bytemuck::cast_slice(data)).unwrap();
+            }
+            gpu.run(id, 0, &case.tick).unwrap();
+            let read = |tensor: &Tensor| {
+                let mut out = vec![0u32; tensor.shape.len()];
+                if !tensor.is_none() {
+                    gpu.read(*tensor, 0, &mut out).unwrap();
+                }
+                out
+            };
+            call.writes.iter().map(read).collect()
+        };
+        let (first, second) = (run(), run());
+        assert!(first == second, "{}/{}: two runs differ", case.call.op.name, case.name);
+        results.push(first);
+    }
+    gpu.settle().unwrap();
+    owned.into_iter().flat_map(|(_, mine)| mine).for_each(|(_, tensor)| gpu.free(tensor));
+    results
+}
+
+/// Runs all cases with their tensors as activations in planned slots.
+fn in_slots(gpu: &mut Gpu, cases: &[Case]) -> Vec<Bits> {
+    let mut programs = Vec::new();
+    for case in cases {
+        let most = tensors(case).iter().map(|(tensor, _)| tensor.id as usize + 1).max().unwrap();
+        let empty =
+            Activation { name: "unused".into(), shape: pleach_shaders::spec::Shape::new(&[1]), dtype: Dtype::F32 };
+        let mut activations = vec![empty; most];
+        for (tensor, _) in tensors(case) {
+            activations[tensor.id as usize] =
+                Activation { name: case.name.into(), shape: tensor.shape, dtype: tensor.dtype };
+        }
+        programs.push(Program { name: case.name.into(), calls: vec![case.call.clone()], activations, splits: vec![] });
+    }
+    let ids = gpu.build(&programs).unwrap();
+    let run = |(case, id): (&Case, &ProgramId)| -> Bits {
+        for (tensor, data) in tensors(case) {
+            gpu.poke(*id, tensor, bytemuck::cast_slice(data)).unwrap();
+        }
+        gpu.run_calls(*id, 0, 1, &case.tick).unwrap();
+        let read = |tensor: &Tensor| {
+            let mut out = vec![0u32; tensor.shape.len()];
+            if !tensor.is_none() {
+                gpu.peek(*id, *tensor, &mut out).unwrap();
+            }
+            out
+        };
+        case.call.writes.iter().map(read).collect()
+    };
+    cases.iter().zip(&ids).map(run).collect()
+}
+
+/// Asserts that results follow the spec within the tolerance; integers exactly.
+fn follows(place: &str, case: &Case, expected: &[Vec<f32>], got: &Bits, tolerance: &Tolerance) {
+    for (write, (expected, got)) in expected.iter().zip(got).enumerate() {
+        if case.call.writes[write].is_none() {
+            continue;
+        }
+        let most = expected.iter().filter(|e| e.is_finite()).fold(0f32, |most, e| most.max(e.abs()));
+        let allowed = tolerance.absolute + tolerance.relative * most;
+        for (element, (&expected, &bits)) in expected.iter().zip(got).enumerate() {
+            let got = f32::from_bits(bits);
+            let fine = match is_u32(case, write) {
+                true => expected.to_bits() == bits,
+                false => (expected - got).abs() <= allowed || expected == got || (expected.is_nan() && got.is_nan()),
+            };
+            assert!(
+                fine,
+                "{place}: {} \"{}\" write {write} element {element}: {got} ({bits:#x}), the spec says {expected}; \
+                 allowed {allowed}",
+                case.call.op.name, case.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_lowering_follows_the_spec_on_every_adapter() {
+    let specs: Vec<(&Pair, Vec<Case>, Vec<Vec<Vec<f32>>>)> = pairs()
+        .map(|pair| {
+            let cases = (pair.cases)();
+            let expected = cases.iter().map(expected).collect();
+            (pair, cases, expected)
+        })
+        .collect();
+    for adapter in Adapter::ALL {
+        for (lowering, options) in lowerings() {
+            on(adapter, options, "kernels against specs", |gpu| {
+                for (pair, cases, expected) in &specs {
+                    let results = in_buffers(gpu, cases);
+                    let place = format!("{adapter:?} {lowering}");
+                    for ((case, expected), got) in cases.iter().zip(expected).zip(&results) {
+                        follows(&place, case, expected, got, &pair.tolerance);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn checked_equals_unchecked_and_slots_equal_buffers_bit_for_bit() {
+    for adapter in Adapter::ALL {
+        for (lowering, options) in lowerings() {
+            let mut plain: Vec<Vec<Bits>> = Vec::new();
+            on(adapter, options, "unchecked kernels", |gpu| {
+                for pair in pairs() {
+                    let cases = (pair.cases)();
+                    let buffers = in_buffers(gpu, &cases);
+                    let slots = in_slots(gpu, &cases);
+                    for ((case, buffers), slots) in cases.iter().zip(&buffers).zip(&slots) {
+                        let op = case.call.op.name;
+                        assert!(buffers == slots, "{adapter:?} {lowering}: {op} \"{}\" differs in slots", case.name);
+                    }
+                    plain.push(buffers);
+                }
+            });
+            on(adapter, Options { checked: true, ..options }, "checked kernels", |gpu| {
+                for (pair, plain) in pairs().zip(&plain) {
+                    let cases = (pair.cases)();
+                    for ((case, plain), checked) in cases.iter().zip(plain).zip(&in_buffers(gpu, &cases)) {
+                        let op = case.call.op.name;
+                        assert!(plain == checked, "{adapter:?} {lowering}: {op} \"{}\" differs checked", case.name);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Ops whose weights may exceed a binding: each must have a case that is cut into shards.
+const SHARDED: &[&str] = &[
+    "embed.forward",
+    "embed.backward",
+    "matmul.forward",
+    "matmul.dx",
+    "matmul.dw",
+    "head.forward",
+    "head.train",
+    "norm_sq.partial",
+    "adamw.apply",
+];
+
+/// Does the case exceed a binding, and can its op be cut at this limit?
+fn cuts(case: &Case, caps: &Caps) -> bool {
+    let big = tensors(case).iter().any(|(tensor, _)| tensor.shape.len() as u64 > caps.binding_words);
+    let lower = || {
+        let mut lowering = Lowering::new(caps);
+        (case.call.op.lower)(&case.call, &mut lowering);
+    };
+    big && std::panic::catch_unwind(std::panic::AssertUnwindSafe(lower)).is_ok()
+}
+
+#[test]
+fn sharded_weights_give_what_the_spec_gives() {
+    for adapter in Adapter::ALL {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut ran = false;
+        for software in [true, false] {
+            for limit in [8u64 << 10, 16 << 10, 64 << 10] {
+                let pretend = Some(Pretend { software, fill: 8, invocations: 256 });
+                let options = Options { binding_limit: Some(limit), pretend, ..Options::default() };
+                on(adapter, options, "sharded kernels", |gpu| {
+                    ran = true;
+                    for pair in pairs() {
+                        let caps = *gpu.caps();
+                        let cases: Vec<Case> = (pair.cases)().into_iter().filter(|case| cuts(case, &caps)).collect();
+                        let results = in_buffers(gpu, &cases);
+                        for (case, got) in cases.iter().zip(&results) {
+                            let place = format!("{adapter:?}, bindings of {limit} bytes");
+                            follows(&place, case, &expected(case), got, &pair.tolerance);
+                            seen.push(case.call.op.name);
+                        }
+                    }
+                });
+            }
+        }
+        for pair in pairs().filter(|_| ran) {
+            for op in pair.ops.iter().filter(|op| SHARDED.contains(&op.name)) {
+                assert!(seen.contains(&op.name), "{adapter:?}: no case of {} was cut into shards", op.name);
+            }
+        }
+    }
+}

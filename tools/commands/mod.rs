@@ -1,0 +1,28 @@
+//! One command per file.
+
+pub mod chat;
+pub mod control;
+pub mod demo;
+pub mod doctor;
+pub mod eval;
+pub mod generate;
+pub mod new;
+pub mod plan;
+pub mod run;
+pub mod status;
+
+use pleach::runtime::fault::{Fault, Refusal};
+
+/// What a command answers: its exit code, or words for the person.
+pub type Answer = Result<u8, Refusal>;
+
+/// A fault as words for the person.
+pub fn words(fault: Fault) -> Refusal {
+    match fault.refusal {
+        Some(refusal) => *refusal,
+        None => {
+            let hint = "the run is resumable: the same command goes on; `pleach doctor` looks at the machine";
+            Refusal::new("the machine failed", fault.what, hint).with_code(1)
+        }
+    }
+}
