@@ -11,6 +11,7 @@ mod kernels;
 mod local;
 mod naga;
 mod numbers;
+mod oracle;
 mod store;
 mod supervise;
 mod supervise_policy;
