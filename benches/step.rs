@@ -10,7 +10,9 @@ use pleach_runtime::device::Device;
 use pleach_runtime::device::cpu::{Cpu, CpuOptions};
 use pleach_runtime::tape::Program;
 use pleach_shaders::spec::{Call, Dtype, Op, Shape, Tensor, Tick};
-use pleach_shaders::{PAIRS, activation, adamw, add, attention, embed, head, layer_norm, matmul, norm_sq, reduce, sink};
+use pleach_shaders::{
+    PAIRS, activation, adamw, add, attention, embed, head, layer_norm, matmul, norm_sq, reduce, sink,
+};
 
 /// A model as nanoGPT has it.
 struct Model {
@@ -106,7 +108,8 @@ fn norms_and_activation(b: &mut Bench, m: &Model, n: usize) {
     let c = m.width;
     let (x, gain, y, stats) = (b.noise(&[n, c]), b.noise(&[c]), b.noise(&[n, c]), b.noise(&[n, 2]));
     let (dx, dgain, none) = (b.noise(&[n, c]), b.noise(&[c]), Tensor::none());
-    let p = layer_norm::Params { n: n as u32, c: c as u32, eps: 1e-5, bias: 0, dx: sink::ADD, dgain: sink::ADD, dbias: 0 };
+    let p =
+        layer_norm::Params { n: n as u32, c: c as u32, eps: 1e-5, bias: 0, dx: sink::ADD, dgain: sink::ADD, dbias: 0 };
     b.time(2 * m.layers + 1, Call::new(&layer_norm::FORWARD, &p, &[x, gain, none], &[y, stats]));
     b.time(2 * m.layers + 1, Call::new(&layer_norm::BACKWARD, &p, &[y, x, gain, stats], &[dx, dgain, none]));
     let (dz, z, out) = (b.noise(&[n, 4 * c]), b.noise(&[n, 4 * c]), b.noise(&[n, 4 * c]));

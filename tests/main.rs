@@ -12,6 +12,7 @@ mod local;
 mod naga;
 mod numbers;
 mod oracle;
+mod recovery;
 mod store;
 mod supervise;
 mod supervise_policy;
