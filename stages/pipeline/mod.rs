@@ -266,7 +266,10 @@ impl Pipeline {
         let stages = match table.remove("stage") {
             Some(Value::Array(stages)) if !stages.is_empty() => stages,
             _ => {
-                return Err(refuse("there is no [[stage]]".into(), "add one: [[stage]] kind = \"pretrain\" data = ..."));
+                return Err(refuse(
+                    "there is no [[stage]]".into(),
+                    "add one: [[stage]] kind = \"pretrain\" data = ...",
+                ));
             }
         };
         let top = normalise(&table, TOP, "the top of the file", text)?;
