@@ -100,6 +100,13 @@ impl Engine {
         self.each_micro(window, None, Which::Evaluate, &Tick::default())
     }
 
+    /// Writes the inputs of a window's first micro-batch, so that [`Which::Learn`] can be run by hand (bisecting).
+    pub fn stage_batch(&mut self, window: &Window, derivatives: &Numbers) -> Result<(), Fault> {
+        self.check(window)?;
+        self.batch.fill(window, 0, self.layout.shapes.micro_rows, &self.batch_shape, Some(derivatives));
+        self.upload(true)
+    }
+
     /// Runs a program on every micro-batch of a window and gathers the numbers.
     fn each_micro(
         &mut self,
