@@ -94,13 +94,19 @@ impl Notes {
     }
 }
 
-/// Waits until a child is at a generation.
-fn reach(child: &Ref<Toy>, generation: u64) {
+/// Waits until something is so.
+#[track_caller]
+fn eventually(so: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
-    while child.generation() < generation {
-        assert!(Instant::now() < until, "{} does not come to generation {generation}", child.name());
+    while !so() {
+        assert!(Instant::now() < until, "it never came");
         thread::sleep(millis(1));
     }
+}
+
+/// Waits until a child is at a generation.
+fn reach(child: &Ref<Toy>, generation: u64) {
+    eventually(|| child.generation() >= generation);
 }
 
 fn solo(child: Child, plan: Plan, settings: Settings) -> Running {
@@ -302,10 +308,11 @@ fn children_start_in_order_and_stop_in_reverse() {
     }
     let running = start(team, notes.settings(Failpoints::none())).unwrap();
     refs[3].call(Ask::Add(1)).unwrap();
-    assert_eq!(notes.of(|what| *what == What::Started), names);
+    eventually(|| notes.of(|what| *what == What::Started) == names);
     refs[1].call(Ask::Crash).unwrap_err();
     reach(&refs[3], 2);
     assert_eq!(refs[3].call(Ask::Add(1)).unwrap(), (1, 2), "one for all");
+    eventually(|| notes.count(|what| *what == What::Started) == 8);
     assert_eq!(notes.of(|what| *what == What::ToldToStop), ["d", "c", "a"]);
     running.stop();
     assert_eq!(running.join(), Ending::Asked);

@@ -220,8 +220,14 @@ impl<B: Behaviour> Ref<B> {
             None => Err(self.slot.fault("was replaced while it was asked")),
             Some(Err(_)) => Err(self.slot.fault("ended before it answered")),
             Some(Ok(Answer { result: Err(fault), .. })) => Err(fault),
-            Some(Ok(Answer { generation, result: Ok(reply) })) if self.slot.heart.holds(generation) => Ok(reply),
-            Some(Ok(Answer { generation, .. })) => {
+            Some(Ok(Answer { generation, result: Ok(reply) })) => {
+                // An answer given before a restart in place stands, unless this asker is bound to its generation; one
+                // of a child that was fenced off never does.
+                let home =
+                    self.pinned.is_none() && matches!(&*homes.borrow(), Home::Open(now) if Arc::ptr_eq(now, &door));
+                if home || self.slot.heart.holds(generation) {
+                    return Ok(reply);
+                }
                 Err(self.slot.fault(format_args!("was replaced: a late answer of generation {generation} is refused")))
             }
         }

@@ -165,8 +165,8 @@ impl Supervisor {
         }
     }
 
-    /// Sees to it that a tick comes at the policy's deadline. No alarm is ever cancelled (a future cancelled in the same
-    /// breath as `terminate` makes actix spin for ever); one that comes in vain does no harm.
+    /// Sees to it that a tick comes at the policy's deadline. No alarm is ever cancelled (a future cancelled in the
+    /// same breath as `terminate` makes actix spin for ever); one that comes in vain does no harm.
     fn set_alarm(&mut self, context: &mut Context<Self>) {
         let Some(deadline) = self.policy.deadline() else {
             return;
