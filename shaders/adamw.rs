@@ -7,9 +7,7 @@
 use crate::cases::Build;
 use crate::grid::threads;
 use crate::noise::values;
-use crate::spec::{
-    Access, Args, Call, Case, Cost, Kernel, Lowering, Op, Pair, Tensor, Tick, Tolerance,
-};
+use crate::spec::{Access, Args, Call, Case, Cost, Kernel, Lowering, Op, Pair, Tensor, Tick, Tolerance};
 use bytemuck::{Pod, Zeroable};
 
 /// The group a tensor belongs to.

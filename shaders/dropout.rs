@@ -9,7 +9,8 @@ use crate::grid::{streaming, threads};
 use crate::noise::{philox, values};
 use crate::sink;
 use crate::spec::{
-    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tick, Tolerance, words,
+    Access, Args, Call, Case, Dtype, GradientCheck, Kernel, Lowering, Op, Pair, Recorder, Tensor, Tick, Tolerance,
+    words,
 };
 use bytemuck::{Pod, Zeroable};
 

@@ -200,8 +200,7 @@ static PARTIAL_KERNEL: Kernel = kernel(
     "partial",
     &[("qkv_rows", Access::Read), ("dy_rows", Access::Read), ("rstd", Access::Read), ("parts_out", Access::Write)],
 );
-static TOTAL_KERNEL: Kernel =
-    kernel("head_norm.total", "total", &[("parts", Access::Read), ("dgains", Access::Write)]);
+static TOTAL_KERNEL: Kernel = kernel("head_norm.total", "total", &[("parts", Access::Read), ("dgains", Access::Write)]);
 
 fn sizes(p: &Params) -> (Sizes, [(&'static str, u32); 1], [u32; 3]) {
     let vec = if p.head_dim.is_multiple_of(4) { 4 } else { 1 };
@@ -259,15 +258,8 @@ fn cases() -> Vec<Case> {
         ("frozen gains", 9, 4, 2, 32, WRITE, ABSENT),
     ] {
         let (width, normed) = ((h + 2 * g) * d, h + g);
-        let params = Params {
-            n: n as u32,
-            heads: h as u32,
-            kv_heads: g as u32,
-            head_dim: d as u32,
-            eps: 1e-6,
-            dx,
-            dgains,
-        };
+        let params =
+            Params { n: n as u32, heads: h as u32, kv_heads: g as u32, head_dim: d as u32, eps: 1e-6, dx, dgains };
         let (qkv, gains) = (values(1, n * width), values(2, 2 * d));
         let build = Build::new(name).read(&[n, width], qkv.clone()).read(&[2, d], gains.clone());
         out.push(build.write(&[n, width]).write(&[n, normed]).call(&FORWARD, &params));

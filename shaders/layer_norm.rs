@@ -107,8 +107,7 @@ pub fn record(r: &mut dyn Recorder, x: Tensor, gain: Tensor, bias: Option<Tensor
     let y = r.tensor("layer_norm", &[n, c], Dtype::F32);
     let stats = r.tensor("layer_norm stats", &[n, 2], Dtype::F32);
     let shift = bias.unwrap_or(Tensor::none());
-    let params =
-        Params { n: n as u32, c: c as u32, eps, bias: u32::from(bias.is_some()), dx: 0, dgain: 0, dbias: 0 };
+    let params = Params { n: n as u32, c: c as u32, eps, bias: u32::from(bias.is_some()), dx: 0, dgain: 0, dbias: 0 };
     r.call(Call::new(&FORWARD, &params, &[x, gain, shift], &[y, stats]));
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {
         let (dx, how_dx) = sink::gradient(r, x);
@@ -165,7 +164,13 @@ static FORWARD_KERNEL: Kernel = kernel(
 static BACKWARD_KERNEL: Kernel = kernel(
     "layer_norm.backward",
     "backward",
-    &[("x", Access::Read), ("gain", Access::Read), ("stats", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
+    &[
+        ("x", Access::Read),
+        ("gain", Access::Read),
+        ("stats", Access::Read),
+        ("dy", Access::Read),
+        ("dx", Access::Write),
+    ],
 );
 static PARTIAL_KERNEL: Kernel = kernel(
     "layer_norm.partial",
@@ -269,11 +274,7 @@ fn gradients() -> Vec<GradientCheck> {
         ]
     };
     vec![
-        GradientCheck {
-            name: "layer_norm",
-            inputs: inputs(),
-            record: |r, t| record(r, t[0], t[1], Some(t[2]), 1e-5),
-        },
+        GradientCheck { name: "layer_norm", inputs: inputs(), record: |r, t| record(r, t[0], t[1], Some(t[2]), 1e-5) },
         GradientCheck {
             name: "layer_norm without bias",
             inputs: inputs()[..2].to_vec(),

@@ -6,17 +6,24 @@ pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
+pub mod cache;
 pub mod cases;
+pub mod cast;
 pub mod dropout;
 pub mod embed;
+pub mod gate;
+pub mod gemm;
 pub mod grid;
+pub mod head;
 pub mod head_norm;
 pub mod layer_norm;
+pub mod matmul;
 pub mod noise;
 pub mod norm_sq;
 pub mod reduce;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod sink;
 pub mod spec;
 pub mod template;
@@ -26,15 +33,21 @@ pub const PAIRS: &[&spec::Pair] = &[
     &embed::PAIR,
     &rms_norm::PAIR,
     &layer_norm::PAIR,
+    &matmul::PAIR,
     &head_norm::PAIR,
     &rope::PAIR,
     &attention::PAIR,
     &activation::PAIR,
+    &gate::PAIR,
     &add::PAIR,
     &dropout::PAIR,
+    &head::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
     &adamw::PAIR,
+    &cast::PAIR,
+    &cache::PAIR,
+    &sample::PAIR,
 ];
 
 #[cfg(test)]

@@ -167,12 +167,8 @@ mod tests {
     fn a_call_writes_its_own_row_only() {
         let case = &cases()[0];
         let mut parts = case.writes[0].clone();
-        let mut args = Args {
-            params: &case.call.params,
-            tick: &case.tick,
-            reads: &[&case.reads[0]],
-            writes: &mut [&mut parts],
-        };
+        let mut args =
+            Args { params: &case.call.params, tick: &case.tick, reads: &[&case.reads[0]], writes: &mut [&mut parts] };
         partial(&mut args);
         assert_eq!(parts[..PARTS], case.writes[0][..PARTS]);
         assert_eq!(parts[2 * PARTS..], case.writes[0][2 * PARTS..]);

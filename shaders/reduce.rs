@@ -77,12 +77,8 @@ static COLUMNS_KERNEL: Kernel = Kernel {
     overrides: &[],
 };
 
-static PARTIAL_KERNEL: Kernel = Kernel {
-    name: "reduce.partial",
-    entry: "partial",
-    defines: &[("VEC", &[1])],
-    ..COLUMNS_KERNEL
-};
+static PARTIAL_KERNEL: Kernel =
+    Kernel { name: "reduce.partial", entry: "partial", defines: &[("VEC", &[1])], ..COLUMNS_KERNEL };
 
 static TOTAL_KERNEL: Kernel = Kernel {
     name: "reduce.total",

@@ -143,8 +143,7 @@ static PARTIAL_KERNEL: Kernel = kernel(
     "partial",
     &[("x_rows", Access::Read), ("dy_rows", Access::Read), ("rstd", Access::Read), ("parts_out", Access::Write)],
 );
-static TOTAL_KERNEL: Kernel =
-    kernel("rms_norm.total", "total", &[("parts", Access::Read), ("dgain", Access::Write)]);
+static TOTAL_KERNEL: Kernel = kernel("rms_norm.total", "total", &[("parts", Access::Read), ("dgain", Access::Write)]);
 
 fn sizes(p: &Params, l: &Lowering<'_>) -> (Sizes, [(&'static str, u32); 2], [u32; 3]) {
     let vec = if p.c.is_multiple_of(4) { 4 } else { 1 };

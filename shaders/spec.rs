@@ -395,7 +395,14 @@ impl<'c> Lowering<'c> {
         Region { place: Place::Scratch(self.scratch.len() as u32 - 1), offset: 0, len: words }
     }
     /// Emits a dispatch with the kernel's default variables.
-    pub fn dispatch<P: Pod>(&mut self, kernel: &'static Kernel, params: &P, bindings: &[Region], grid: [u32; 3], cost: Cost) {
+    pub fn dispatch<P: Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        params: &P,
+        bindings: &[Region],
+        grid: [u32; 3],
+        cost: Cost,
+    ) {
         self.dispatch_with(kernel, params, bindings, grid, cost, &[], &[]);
     }
     /// Emits a dispatch with chosen template variables and override constants.

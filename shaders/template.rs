@@ -219,8 +219,7 @@ struct Parser<'a> {
 }
 
 /// Binary operators by rising precedence.
-const LEVELS: &[&[&str]] =
-    &[&["||"], &["&&"], &["==", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: &[&[&str]] = &[&["||"], &["&&"], &["==", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
 
 impl Parser<'_> {
     fn next(&mut self) -> &str {

@@ -36,7 +36,12 @@ pub struct Engine {
 
 impl Engine {
     /// Lays out, allocates and builds; weights begin as zeros until `begin` or `restore`.
-    pub fn new(mut device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes, adamw: &AdamW) -> Result<Engine, Fault> {
+    pub fn new(
+        mut device: Box<dyn Device>,
+        config: &ModelConfig,
+        shapes: &Shapes,
+        adamw: &AdamW,
+    ) -> Result<Engine, Fault> {
         let layout = Layout::new(config, shapes, adamw, &mut |name, shape, dtype| device.allocate(name, shape, dtype))?;
         let programs = device.build(&layout.programs)?;
         if let Positions::Rotary { .. } = config.positions {

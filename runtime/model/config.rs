@@ -101,8 +101,6 @@ pub struct ModelConfig {
     pub sliding_window: Option<usize>,
     /// Soft cap of attention scores; 0 = off.
     pub attention_softcap: f32,
-    /// Soft cap of logits; 0 = off.
-    pub logit_softcap: f32,
     /// Dropout rate after embedding, attention and feed-forward, in training only; 0 = off.
     pub dropout: f32,
 }
@@ -130,14 +128,20 @@ impl ModelConfig {
             tied: true,
             sliding_window: None,
             attention_softcap: 0.0,
-            logit_softcap: 0.0,
             dropout: 0.0,
         }
     }
 
     /// The Qwen3 shape: RMSNorm, rotary positions, grouped heads, q/k norm, SwiGLU. Heads are 64 wide (32 in narrow
     /// models), the feed-forward part 8/3 of the width rounded up to 32.
-    pub fn qwen3(vocab: usize, context: usize, width: usize, layers: usize, heads: usize, kv_heads: usize) -> ModelConfig {
+    pub fn qwen3(
+        vocab: usize,
+        context: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+        kv_heads: usize,
+    ) -> ModelConfig {
         ModelConfig {
             vocab,
             context,
@@ -158,7 +162,6 @@ impl ModelConfig {
             tied: true,
             sliding_window: None,
             attention_softcap: 0.0,
-            logit_softcap: 0.0,
             dropout: 0.0,
         }
     }
@@ -176,7 +179,8 @@ impl ModelConfig {
 
     /// Refuses what cannot be a model, naming the field.
     pub fn check(&self) -> Result<(), Refusal> {
-        let refuse = |detail: String, hint: &str| Err(Refusal::new("the model's shape does not fit together", detail, hint));
+        let refuse =
+            |detail: String, hint: &str| Err(Refusal::new("the model's shape does not fit together", detail, hint));
         for (name, value) in [
             ("vocab", self.vocab),
             ("context", self.context),

@@ -133,8 +133,7 @@ pub(super) fn gradients() -> Vec<GradientCheck> {
         let words = spans(&causal(7, 5, 4));
         vec![input(0, &[7, 16], values(1, 112), true), input_words(1, &[7, 4], &words)]
     };
-    const SHAPE: AttentionShape =
-        AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, softcap: 0.0 };
+    const SHAPE: AttentionShape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, softcap: 0.0 };
     vec![
         GradientCheck { name: "attention", inputs: inputs(), record: |r, t| record(r, t[0], t[1], SHAPE) },
         GradientCheck {

@@ -39,13 +39,7 @@ const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'s
 static FORWARD_KERNEL: Kernel = kernel(
     "attention.forward",
     "forward",
-    &[
-        ("q", Access::Read),
-        ("kv", Access::Read),
-        ("spans", Access::Read),
-        ("y", Access::Write),
-        ("lse", Access::Write),
-    ],
+    &[("q", Access::Read), ("kv", Access::Read), ("spans", Access::Read), ("y", Access::Write), ("lse", Access::Write)],
 );
 static DELTA_KERNEL: Kernel = kernel(
     "attention.delta",

@@ -107,7 +107,10 @@ impl TokenCache {
         file.read_exact(&mut bytes).map_err(disk)?;
         let header = Header::from_bytes(&bytes).map_err(|why| damaged(path, &why))?;
         if header.file_bytes() != Some(length) {
-            return Err(damaged(path, &format!("it has {length} bytes, its header promises {:?}", header.file_bytes())));
+            return Err(damaged(
+                path,
+                &format!("it has {length} bytes, its header promises {:?}", header.file_bytes()),
+            ));
         }
         Ok(TokenCache { path: path.to_path_buf(), header, file: RefCell::new(file) })
     }

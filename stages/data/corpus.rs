@@ -70,16 +70,18 @@ impl Corpus {
 
 fn resolve(source: &Source, root: &Path, validation: bool) -> Result<Vec<Part>, Refusal> {
     let Source::Path(name) = source else {
-        let Source::Stories { count, .. } = source else { return Ok(Vec::new()) };
+        let Source::Stories { count, .. } = source else {
+            return Ok(Vec::new());
+        };
         return Ok(vec![Part { source: source.clone(), validation, size: count * STORY_BYTES, changed: 0 }]);
     };
     let part = |file: PathBuf| {
         let about = std::fs::metadata(&file).map_err(|error| stream::unreadable(&file, &error))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let changed = changed.map_or(0, |since| since.as_nanos());
-        let name = file.to_str().ok_or_else(|| {
-            Refusal::new(stream::cannot_read(&file), "its name is not Unicode", "rename the file")
-        })?;
+        let name = file
+            .to_str()
+            .ok_or_else(|| Refusal::new(stream::cannot_read(&file), "its name is not Unicode", "rename the file"))?;
         Ok(Part { source: Source::Path(name.to_owned()), validation, size: about.len(), changed })
     };
     source::files(name, root)?.into_iter().map(part).collect()
@@ -90,7 +92,9 @@ impl Part {
     pub fn name(&self) -> String {
         match &self.source {
             Source::Path(path) => path.clone(),
-            Source::Stories { seed, first, count } => format!("world stories {first}..{} of seed {seed}", first + count),
+            Source::Stories { seed, first, count } => {
+                format!("world stories {first}..{} of seed {seed}", first + count)
+            }
         }
     }
 

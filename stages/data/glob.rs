@@ -36,7 +36,9 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
             }
             _ => {}
         }
-        let Some((after, taken)) = star else { return false };
+        let Some((after, taken)) = star else {
+            return false;
+        };
         star = Some((after, taken + 1));
         (p, n) = (after, taken + 1);
     }
@@ -76,7 +78,9 @@ pub(crate) fn expand(root: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>
 
 fn descend(folder: &Path, parts: &[&str], depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let Some((&part, rest)) = parts.split_first() else { return Ok(()) };
+    let Some((&part, rest)) = parts.split_first() else {
+        return Ok(());
+    };
     if depth == 0 || !here.is_dir() {
         return Ok(());
     }

@@ -60,7 +60,9 @@ pub fn prepare(
 ) -> Result<Prepared, Fault> {
     if !(0.0..=0.5).contains(&options.validation) {
         let detail = format!("validation = {} is not between 0 and 0.5", options.validation);
-        return Err(Refusal::new("could not split the corpus", detail, "0.1 keeps a tenth of the documents apart").into());
+        return Err(
+            Refusal::new("could not split the corpus", detail, "0.1 keeps a tenth of the documents apart").into()
+        );
     }
     let parts = corpus.parts()?;
     let fingerprint = fingerprint(corpus, &parts, tokenizer, options);
@@ -76,7 +78,9 @@ pub fn prepare(
     let state = work.journal.state().clone();
     if state.documents == 0 {
         let detail = format!("{} files, {} documents, none with text", parts.len(), state.empty);
-        return Err(Refusal::new("the corpus holds no text", detail, "check the sources and the name of the field").into());
+        return Err(
+            Refusal::new("the corpus holds no text", detail, "check the sources and the name of the field").into()
+        );
     }
     let prepared = lay::out(work.journal, options, separate)?;
     prepared.record()?;
@@ -132,8 +136,9 @@ impl Work<'_> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         let texts: Vec<&str> = batch.iter().map(|piece| piece.text.as_str()).collect();
-        let tokens = tokenise(self.tokenizer, &texts, self.options.threads).map_err(|refusal| {
-            Refusal { detail: format!("{} (in {})", refusal.detail, self.parts[index].name()), ..refusal }
+        let tokens = tokenise(self.tokenizer, &texts, self.options.threads).map_err(|refusal| Refusal {
+            detail: format!("{} (in {})", refusal.detail, self.parts[index].name()),
+            ..refusal
         })?;
         let end = self.tokenizer.document_end();
         for (piece, ids) in batch.iter().zip(&tokens) {
@@ -175,7 +180,10 @@ fn tokenise(tokenizer: &Tokenizer, texts: &[&str], threads: usize) -> Result<Vec
             (start, bytes) = (at + 1, 0);
         }
     }
-    let encode = |run: &[&str]| run.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>();
+    let encode = |run: &[&str]| {
+        let mut encoder = tokenizer.encoder();
+        run.iter().map(|text| encoder.encode(text)).collect::<Result<Vec<_>, _>>()
+    };
     let results: Vec<Result<Vec<Vec<u32>>, Refusal>> = std::thread::scope(|scope| {
         let handles: Vec<_> = runs.iter().map(|run| scope.spawn(|| encode(run))).collect();
         let join = |handle: std::thread::ScopedJoinHandle<_>| {

@@ -6,6 +6,7 @@
 
 use super::source::{Shape, shape};
 use super::stream::{cannot_read, open, place, unreadable};
+use super::tokenizer::is_seam;
 use pleach_runtime::fault::{Fault, Refusal};
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -78,8 +79,7 @@ pub(crate) fn cut(text: String, sink: &mut Sink) -> Result<(), Fault> {
 /// Where to cut a text longer than a piece: before the last lone space, else at the last character's border.
 fn seam(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let solid = |b: u8| b.is_ascii_graphic();
-    let lone = |at: &usize| bytes[*at] == b' ' && solid(bytes[at - 1]) && solid(bytes[at + 1]);
+    let lone = |at: &usize| is_seam(bytes, *at);
     let border = || (1..=PIECE).rev().find(|&at| text.is_char_boundary(at));
     (PIECE / 2..PIECE).rev().find(lone).or_else(border).unwrap_or(text.len())
 }
@@ -91,7 +91,9 @@ fn fault_at(path: &Path, line: u64, offset: u64, what: &str, hint: &str) -> Refu
 
 /// Refuses bytes that no text has; `line` and `offset` are those of `bytes[0]`.
 fn check_binary(path: &Path, bytes: &[u8], line: u64, offset: u64) -> Result<(), Refusal> {
-    let Some(at) = bytes.iter().position(|&b| b == 0) else { return Ok(()) };
+    let Some(at) = bytes.iter().position(|&b| b == 0) else {
+        return Ok(());
+    };
     let line = line + bytes[..at].iter().filter(|&&b| b == b'\n').count() as u64;
     let wide = offset == 0 && (bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]));
     let hint = match wide {

@@ -4,8 +4,11 @@
 //! its own documents. [`Tokenizer::encode_marked`] is for templates, which mean the token.
 
 mod bytes;
+mod chunks;
 mod train;
 
+pub use chunks::Encoder;
+pub(crate) use chunks::is_seam;
 pub use train::{CHAT_MARKS, END_OF_TEXT, Split, TrainOptions, characters, train};
 
 use pleach_runtime::fault::{Fault, Refusal};
@@ -27,6 +30,8 @@ pub struct Tokenizer {
     table: bytes::Table,
     /// Set where the vocabulary is characters: the short way.
     characters: Option<HashMap<char, u32>>,
+    /// Whether a text may be tokenised in chunks.
+    by_chunks: bool,
     specials: Vec<(String, u32)>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
@@ -102,6 +107,7 @@ impl Tokenizer {
             json: json.to_owned(),
             table,
             characters,
+            by_chunks: chunks::apply(&parsed),
             specials,
             prefix,
             suffix,
@@ -139,6 +145,11 @@ impl Tokenizer {
         self.eos
     }
 
+    /// The name of a special token, if `id` is one.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.specials.iter().find(|(_, known)| *known == id).map(|(name, _)| name.clone())
+    }
+
     /// The id of a token by its name in the vocabulary, such as `<|im_start|>`.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.inner.token_to_id(name)
@@ -163,6 +174,11 @@ impl Tokenizer {
             Refusal::new("could not tokenise the text", error.to_string(), hint)
         })?;
         Ok(ids.get_ids().to_vec())
+    }
+
+    /// An encoder for much text: it remembers what repeats.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder::new(self)
     }
 
     /// The ids of a text with the special tokens that the tokenizer's own post-processor adds, and no others.

@@ -63,7 +63,8 @@ impl Windows {
         let tokens = cache.header().tokens;
         let rows = tokens.saturating_sub(1) / options.context as u64;
         if rows == 0 {
-            let detail = format!("{tokens} tokens; one row of context {} takes {}", options.context, options.context + 1);
+            let detail =
+                format!("{tokens} tokens; one row of context {} takes {}", options.context, options.context + 1);
             let hint = format!("add text, or set context to {} or less", tokens.saturating_sub(1).max(1));
             return Err(Refusal::new("the corpus is shorter than one context", detail, hint).into());
         }

@@ -8,10 +8,11 @@ use std::ops::Range;
 use pleach_shaders::attention::Params;
 use pleach_shaders::spec::{Args, Call, words};
 
-use super::math::{exp, max, simd, sum, tanh};
+use super::math::{exp, simd, tanh};
 use super::memory::{Need, Room};
 use super::product::{View, multiply, transpose};
 use super::share::{Shared, Tile};
+use super::sums::{max, sum};
 
 /// Query rows of a piece.
 const PIECE: usize = 256;

@@ -2,10 +2,16 @@
 //!
 //! Work is cut by shape alone, so that the number of threads changes no bit. Ops without a fast version run their spec.
 
+mod attention;
+mod attention_backward;
+mod cache;
 mod elementwise;
 mod embed;
+mod gate;
+mod head;
 mod heads;
 mod math;
+mod matmul;
 mod memory;
 mod noise;
 mod norms;
@@ -13,6 +19,7 @@ mod optimizer;
 mod product;
 mod reduce;
 mod share;
+mod sums;
 mod table;
 
 use pleach_shaders::spec::{Dtype, Shape, Tensor, Tick};

@@ -23,15 +23,18 @@ impl<'a> View<'a> {
         assert!(last <= data.len(), "a matrix of {rows} x {cols}, stride {stride}, in {} words", data.len());
         View { data, rows, cols, row_stride: stride, col_stride: 1 }
     }
+    /// How many rows.
+    pub(super) fn rows(self) -> usize {
+        self.rows
+    }
+    /// Some of its columns.
+    pub(super) fn columns(self, from: usize, count: usize) -> View<'a> {
+        assert!(from + count <= self.cols && self.rows > 0, "columns of a matrix");
+        View { data: &self.data[from * self.col_stride..], cols: count, ..self }
+    }
     /// The same words read the other way round.
     pub(super) fn transposed(self) -> View<'a> {
-        View {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+        View { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 

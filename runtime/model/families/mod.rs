@@ -62,6 +62,9 @@ pub struct Family {
     pub parts: fn(&ModelConfig) -> Vec<Part>,
 }
 
+/// `model_type` of a model that no family can say: the whole config stands under the key `pleach`.
+pub const OWN: &str = "pleach";
+
 /// All families, tried in order.
 pub const FAMILIES: &[&Family] = &[&gpt2::GPT2, &llama::QWEN3, &llama::QWEN2, &llama::LLAMA];
 
@@ -164,7 +167,11 @@ fn number(config: &Value, key: &str) -> Result<f64, Refusal> {
 fn count(config: &Value, key: &str) -> Result<usize, Refusal> {
     let value = number(config, key)?;
     if value < 0.0 || value.fract() != 0.0 || value > 1e9 {
-        return Err(Refusal::new("could not read config.json", format!("key \"{key}\" is {value}"), "it must be a count"));
+        return Err(Refusal::new(
+            "could not read config.json",
+            format!("key \"{key}\" is {value}"),
+            "it must be a count",
+        ));
     }
     Ok(value as usize)
 }
@@ -188,5 +195,4 @@ fn llama_like(config: &ModelConfig) -> bool {
         && config.feed_forward == FeedForward::SwiGlu
         && !config.projection_bias
         && config.attention_softcap == 0.0
-        && config.logit_softcap == 0.0
 }

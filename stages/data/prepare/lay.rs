@@ -16,10 +16,8 @@ enum Rule {
     Flagged,
     /// Those with a digest below this.
     Below(u64),
-    /// One of several: the one with the smallest digest, here by its number.
-    Only(u64),
-    /// All but one: the one with the largest digest trains.
-    AllBut(u64),
+    /// The first, where all have the same text.
+    First,
     /// The only document's tokens from here on.
     Tail(u64),
     /// None.
@@ -40,8 +38,7 @@ pub(super) fn out(journal: Journal, options: &PrepareOptions, separate: bool) ->
         let to_train = match rule {
             Rule::Flagged if document.validation => 0,
             Rule::Below(bound) if document.hash < bound => 0,
-            Rule::Only(chosen) if chosen == number => 0,
-            Rule::AllBut(chosen) if chosen != number => 0,
+            Rule::First if number == 0 => 0,
             Rule::Tail(from) => from,
             _ => document.tokens,
         };
@@ -109,14 +106,9 @@ fn choose(journal: &Journal, options: &PrepareOptions, separate: bool) -> Result
     // 2^64 times the share; a share of at most a half fits.
     let bound = (options.validation * 18_446_744_073_709_551_616.0) as u64;
     let (mut number, mut below, mut tokens) = (0u64, 0u64, 0u64);
-    let (mut least, mut most) = ((u64::MAX, 0), (0, 0));
+    let (mut least, mut most) = (u64::MAX, 0);
     each(&journal.documents_path(), &mut |document| {
-        if number == 0 || document.hash < least.0 {
-            least = (document.hash, number);
-        }
-        if number == 0 || document.hash > most.0 {
-            most = (document.hash, number);
-        }
+        (least, most) = (least.min(document.hash), most.max(document.hash));
         below += u64::from(document.hash < bound);
         tokens = document.tokens;
         number += 1;
@@ -125,8 +117,10 @@ fn choose(journal: &Journal, options: &PrepareOptions, separate: bool) -> Result
     Ok(match (number, below) {
         // nanoGPT's rounding: the training share is cut down to whole tokens.
         (1, _) => Rule::Tail((tokens as f64 * (1.0 - options.validation)) as u64),
-        (_, 0) => Rule::Only(least.1),
-        (all, below) if all == below => Rule::AllBut(most.1),
+        _ if least == most => Rule::First,
+        // At least one text validates, and at least one trains.
+        (_, 0) => Rule::Below(least + 1),
+        (all, below) if all == below => Rule::Below(most),
         _ => Rule::Below(bound),
     })
 }

@@ -121,7 +121,9 @@ pub(super) fn characters(json: &Value) -> Option<HashMap<char, u32>> {
     let mut map = HashMap::new();
     for (name, id) in model.get("vocab")?.as_object()? {
         let mut chars = name.chars();
-        let (Some(c), None) = (chars.next(), chars.next()) else { return None };
+        let (Some(c), None) = (chars.next(), chars.next()) else {
+            return None;
+        };
         map.insert(c, u32::try_from(id.as_u64()?).ok()?);
     }
     Some(map)

@@ -1,12 +1,13 @@
 //! Vocabularies made here: a byte-level BPE with a split that the inference programs know by name, or characters.
 
 use super::Tokenizer;
+use super::chunks::seams;
 use pleach_runtime::fault::Refusal;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use tokenizers::models::TrainerWrapper;
-use tokenizers::models::bpe::BpeTrainerBuilder;
-use tokenizers::{AddedToken, pre_tokenizers::byte_level::ByteLevel};
+use std::collections::{BTreeSet, HashMap};
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 /// The mark that begins and ends a document in vocabularies trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -16,6 +17,12 @@ pub const CHAT_MARKS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 
 /// The split of a vocabulary of characters.
 pub(super) const EACH_CHARACTER: &str = "[\\s\\S]";
+
+/// Qwen2's split.
+pub(super) const QWEN2: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 /// Sizes by which converters take a vocabulary for another model's (llama.cpp: SmolLM, CodeLlama).
 const TAKEN: [usize; 2] = [49152, 32016];
@@ -41,16 +48,14 @@ impl Split {
     }
 
     fn pre_tokenizer(self) -> Value {
-        let bytes = |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+        let bytes =
+            |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
         match self {
             // The library's ByteLevel has GPT-2's pattern built in.
             Split::Gpt2 => bytes(true),
             Split::Qwen2 => {
-                let pattern = concat!(
-                    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
-                    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-                );
-                let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+                let split =
+                    json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false});
                 json!({"type": "Sequence", "pretokenizers": [split, bytes(false)]})
             }
         }
@@ -108,6 +113,7 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
             "vocab": {}, "merges": []},
     });
     let mut inner = tokenizers::Tokenizer::from_bytes(blank.to_string()).map_err(|error| ours(&error))?;
+    let counts = count_words(&inner, &sample).map_err(|error| ours(&error))?;
     let marks = options.marks.iter().map(|mark| AddedToken::from(mark.clone(), true)).collect();
     let trainer = BpeTrainerBuilder::new()
         .vocab_size(options.vocab)
@@ -116,16 +122,37 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
         .special_tokens(marks)
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
-    let mut trainer = TrainerWrapper::from(trainer);
+    let mut model = BPE::default();
     // In a pool of our own: the library would otherwise start the process-wide one.
     let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| ours(&error))?;
-    pool.install(|| inner.train(&mut trainer, sample.into_iter()).map(|_| ())).map_err(|error| ours(&error))?;
+    let counts = counts.into_iter().map(|(word, count)| (word.into(), count)).collect();
+    let marks = pool.install(|| trainer.do_train(&counts, &mut model)).map_err(|error| ours(&error))?;
+    inner.with_model(model);
+    inner.add_special_tokens(marks).map_err(|error| ours(&error))?;
     let text = inner.to_string(false).map_err(|error| ours(&error))?;
     let mut file: Value = serde_json::from_str(&text).map_err(|error| ours(&error))?;
     if let Some(mark) = options.marks.first() {
         file["post_processor"] = begins_with(mark);
     }
     Tokenizer::from_json(&file.to_string(), None).map_err(|error| ours(&error))
+}
+
+/// How often each word of the split occurs. A text falls into few different chunks, and each is split once.
+fn count_words(inner: &tokenizers::Tokenizer, sample: &[String]) -> tokenizers::Result<HashMap<String, u64>> {
+    let mut chunks: HashMap<&str, u64> = HashMap::new();
+    for chunk in sample.iter().flat_map(|text| seams(text)) {
+        *chunks.entry(chunk).or_default() += 1;
+    }
+    let split = inner.get_pre_tokenizer().ok_or("no split")?;
+    let mut words = HashMap::new();
+    for (chunk, count) in chunks {
+        let mut parts = PreTokenizedString::from(chunk);
+        split.pre_tokenize(&mut parts)?;
+        for (word, ..) in parts.get_splits(OffsetReferential::Original, OffsetType::None) {
+            *words.entry(word.to_owned()).or_default() += count;
+        }
+    }
+    Ok(words)
 }
 
 /// A post-processor that puts a mark (id 0) before each text: training, evaluation and generation all begin with it.
