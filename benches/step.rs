@@ -9,8 +9,8 @@ use std::time::Instant;
 use pleach_runtime::device::Device;
 use pleach_runtime::device::cpu::{Cpu, CpuOptions};
 use pleach_runtime::tape::Program;
-use pleach_shaders::spec::{Call, Dtype, Op, Shape, Tensor, Tick};
-use pleach_shaders::{PAIRS, activation, adamw, add, attention, embed, head, layer_norm, matmul, norm_sq, reduce, sink};
+use pleach_shaders::spec::{Call, Dtype, Shape, Tensor, Tick};
+use pleach_shaders::{activation, adamw, add, attention, embed, head, layer_norm, matmul, norm_sq, reduce, sink};
 
 /// A model as nanoGPT has it.
 struct Model {
@@ -33,10 +33,6 @@ struct Bench {
     cpu: Cpu,
     total: f64,
     flops: f64,
-}
-
-fn op(name: &str) -> &'static Op {
-    PAIRS.iter().flat_map(|pair| pair.ops).find(|op| op.name == name).unwrap()
 }
 
 impl Bench {
@@ -106,7 +102,8 @@ fn norms_and_activation(b: &mut Bench, m: &Model, n: usize) {
     let c = m.width;
     let (x, gain, y, stats) = (b.noise(&[n, c]), b.noise(&[c]), b.noise(&[n, c]), b.noise(&[n, 2]));
     let (dx, dgain, none) = (b.noise(&[n, c]), b.noise(&[c]), Tensor::none());
-    let p = layer_norm::Params { n: n as u32, c: c as u32, eps: 1e-5, bias: 0, dx: sink::ADD, dgain: sink::ADD, dbias: 0 };
+    let p =
+        layer_norm::Params { n: n as u32, c: c as u32, eps: 1e-5, bias: 0, dx: sink::ADD, dgain: sink::ADD, dbias: 0 };
     b.time(2 * m.layers + 1, Call::new(&layer_norm::FORWARD, &p, &[x, gain, none], &[y, stats]));
     b.time(2 * m.layers + 1, Call::new(&layer_norm::BACKWARD, &p, &[y, x, gain, stats], &[dx, dgain, none]));
     let (dz, z, out) = (b.noise(&[n, 4 * c]), b.noise(&[n, 4 * c]), b.noise(&[n, 4 * c]));
@@ -172,7 +169,20 @@ fn ends(b: &mut Bench, m: &Model, n: usize) {
     b.time(2, Call::new(&embed::BACKWARD, &p, &[y, order, runs], &[table]));
     let slopes = b.fill(&[n, 4], |i| if i % 4 == 0 { (-1.0_f32 / n as f32).to_bits() } else { 0 }, Dtype::F32);
     let (numbers, dx, dw) = (b.noise(&[n, 4]), b.noise(&[n, c]), b.noise(&[v, c]));
-    let _ = (slopes, numbers, dx, dw, op("embed.forward"));
+    let targets = b.fill(&[n], |i| (i * 5 % v) as u32, Dtype::U32);
+    let p = head::Params {
+        n: n as u32,
+        c: c as u32,
+        v: v as u32,
+        scale: 1.0,
+        softcap: 0.0,
+        temperature: 1.0,
+        chunk: n as u32,
+        dx: sink::WRITE,
+        dw: sink::ADD,
+    };
+    b.time(1, Call::new(&head::TRAIN, &p, &[y, table, targets, slopes], &[numbers, dx, dw]));
+    b.time(0, Call::new(&head::FORWARD, &p, &[y, table, targets], &[numbers]));
 }
 
 fn update(b: &mut Bench, m: &Model) {

@@ -40,8 +40,10 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(6 * 3600);
 /// How long a trainer whose state-holder died waits to be stopped with everything after it.
 const ORPHANED: Duration = Duration::from_secs(10);
-/// Restarts of the core within [`PERIOD`] before the run gives up.
-const INTENSITY: u32 = 8;
+/// Restarts that a supervisor below the top makes within [`PERIOD`] before it gives up.
+const INTENSITY: u32 = 5;
+/// Restarts that the top makes: the product of both is what a crash loop can cost.
+const TOP_INTENSITY: u32 = 2;
 /// See [`INTENSITY`].
 const PERIOD: Duration = Duration::from_secs(600);
 
@@ -225,7 +227,8 @@ fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Opt
         facts: None,
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
-    Team::new("run", plan(Strategy::OneForOne))
+    let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
+    Team::new("run", top)
         .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))))
         .child(
             Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))

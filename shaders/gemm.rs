@@ -273,11 +273,8 @@ pub fn emit(l: &mut Lowering<'_>, p: &Product) {
 fn dispatch(l: &mut Lowering<'_>, p: &Product, cut: &Cut, params: &KernelParams, c: Region, parts: u32) {
     let four = |m: &Matrix| m.stride.is_multiple_of(4) && m.offset.is_multiple_of(4);
     let vec = if four(&p.a) && four(&p.b) && four(&p.c) { 4 } else { 1 };
-    let mut defines = vec![
-        ("VARIANT", p.variant as u32),
-        ("VEC", vec),
-        ("TAIL", u32::from(!p.depth.is_multiple_of(4))),
-    ];
+    let mut defines =
+        vec![("VARIANT", p.variant as u32), ("VEC", vec), ("TAIL", u32::from(!p.depth.is_multiple_of(4)))];
     defines.extend(cut.block);
     let none = l.whole(Tensor::none());
     let mut bindings = vec![p.a.region, p.b.region, c];

@@ -5,23 +5,14 @@ mod sources;
 mod tokenizers;
 mod windows;
 
-use pleach::data::{
-    Corpus, PrepareOptions, Prepared, Source, Split, TokenCache, Tokenizer, prepare,
-};
+use pleach::data::{Corpus, PrepareOptions, Prepared, Source, Split, TokenCache, Tokenizer, prepare};
 use pleach_runtime::fault::Fault;
 use std::path::{Path, PathBuf};
 
 /// A corpus of the sources below a folder.
 pub(crate) fn corpus(root: &Path, names: &[&str]) -> Corpus {
-    let train = names
-        .iter()
-        .map(|name| Source::Path(name.to_string()))
-        .collect();
-    Corpus {
-        train,
-        root: root.to_path_buf(),
-        ..Corpus::default()
-    }
+    let train = names.iter().map(|name| Source::Path(name.to_string())).collect();
+    Corpus { train, root: root.to_path_buf(), ..Corpus::default() }
 }
 
 /// Prepares without being watched.
@@ -42,9 +33,7 @@ pub(crate) fn all_ids(folder: &Path, split: Split) -> (Vec<u32>, Vec<bool>) {
     };
     let cache = TokenCache::open(&folder.join(name)).unwrap();
     let (mut ids, mut begins) = (Vec::new(), Vec::new());
-    cache
-        .read(0, cache.header().tokens as usize, &mut ids, &mut begins)
-        .unwrap();
+    cache.read(0, cache.header().tokens as usize, &mut ids, &mut begins).unwrap();
     (ids, begins)
 }
 
@@ -52,17 +41,12 @@ pub(crate) fn all_ids(folder: &Path, split: Split) -> (Vec<u32>, Vec<bool>) {
 pub(crate) fn real_data() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let known = std::env::var_os("PLEACH_DATA").map(PathBuf::from);
-    known
-        .into_iter()
-        .chain([beside])
-        .find(|path| path.join("README.md").is_file())
+    known.into_iter().chain([beside]).find(|path| path.join("README.md").is_file())
 }
 
 /// A file of real data; where it is absent, a line of the test's output says that the test was skipped.
 pub(crate) fn real_file(name: &str) -> Option<PathBuf> {
-    let found = real_data()
-        .map(|root| root.join(name))
-        .filter(|path| path.exists());
+    let found = real_data().map(|root| root.join(name)).filter(|path| path.exists());
     if found.is_none() {
         // Counted by the test runner, which looks for this line.
         let line = format!("SKIPPED: no {name} in PLEACH_DATA or ../shared/data\n");

@@ -12,6 +12,8 @@ mod local;
 mod naga;
 mod numbers;
 mod oracle;
+mod programs;
+mod recovery;
 mod store;
 mod supervise;
 mod supervise_policy;

@@ -19,10 +19,7 @@ fn every_sentence_of_twenty_thousand_parses_and_is_true() {
         }
     }
     assert!(count > 20_000, "{count} sentences");
-    assert!(
-        stated * 8 > count,
-        "{stated} of {count} sentences state a fact"
-    );
+    assert!(stated * 8 > count, "{stated} of {count} sentences state a fact");
 }
 
 #[test]
@@ -38,15 +35,8 @@ fn stories_have_their_length_and_do_not_repeat_themselves() {
         repeats += parts.len() - unique.len();
         openings.insert(parts[0].to_owned());
         distinct.extend(parts.iter().map(|part| part.to_string()));
-        vocabulary.extend(
-            story
-                .split(|c: char| !c.is_alphanumeric())
-                .map(str::to_lowercase),
-        );
-        assert!(
-            story.is_ascii() && story.ends_with(['.', '!', '?', '"']),
-            "{story}"
-        );
+        vocabulary.extend(story.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase));
+        assert!(story.is_ascii() && story.ends_with(['.', '!', '?', '"']), "{story}");
     }
     let report = format!(
         "{shortest}..{longest} words, mean {}, {} distinct words, {} distinct sentences, {} openings, {repeats} repeats",
@@ -56,10 +46,7 @@ fn stories_have_their_length_and_do_not_repeat_themselves() {
         openings.len()
     );
     assert!(shortest >= 80 && longest <= 250, "{report}");
-    assert!(
-        (450..1200).contains(&vocabulary.len()) && distinct.len() > 9000 && openings.len() > 400,
-        "{report}"
-    );
+    assert!((450..1200).contains(&vocabulary.len()) && distinct.len() > 9000 && openings.len() > 400, "{report}");
     assert!(repeats == 0, "{report}");
 }
 
@@ -82,17 +69,9 @@ fn damaged_sentences_are_refused() {
     let mut dice = Dice::new(5, 5);
     let all: Vec<String> = Stories::new(3)
         .take(300)
-        .flat_map(|story| {
-            sentences(&story)
-                .into_iter()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|story| sentences(&story).into_iter().map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    let words: BTreeSet<&str> = all
-        .iter()
-        .flat_map(|sentence| sentence.split(' '))
-        .collect();
+    let words: BTreeSet<&str> = all.iter().flat_map(|sentence| sentence.split(' ')).collect();
     let words: Vec<&str> = words.into_iter().collect();
     let mut refused: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for sentence in &all {
@@ -111,19 +90,11 @@ fn damaged_sentences_are_refused() {
         };
         damaged.push(("unknown", put("zebra")));
         damaged.push(("other word", put(words[dice.below(words.len())])));
-        damaged.push((
-            "dropped",
-            [&parts[..at], &parts[at + 1..]].concat().join(" "),
-        ));
+        damaged.push(("dropped", [&parts[..at], &parts[at + 1..]].concat().join(" ")));
         damaged.push(("twice", [&parts[..=at], &parts[at..]].concat().join(" ")));
         damaged.push(("lower case", sentence.to_lowercase()));
         damaged.push(("cut", parts[..parts.len() - 1].join(" ")));
-        for (from, to) in [
-            (" was ", " were "),
-            (" were ", " was "),
-            ("s eat ", " eat "),
-            (" a ", " an "),
-        ] {
+        for (from, to) in [(" was ", " were "), (" were ", " was "), ("s eat ", " eat "), (" a ", " an ")] {
             if sentence.contains(from) {
                 damaged.push(("agreement", sentence.replacen(from, to, 1)));
             }
@@ -148,10 +119,7 @@ fn damaged_sentences_are_refused() {
     ] {
         let (bad, total) = refused[kind];
         let share = bad as f64 / total as f64;
-        assert!(
-            total > 200 && share >= least,
-            "{kind}: {bad} of {total} refused; all: {refused:?}"
-        );
+        assert!(total > 200 && share >= least, "{kind}: {bad} of {total} refused; all: {refused:?}");
     }
 }
 
@@ -216,12 +184,7 @@ fn facts_are_told_from_fictions() {
 #[test]
 fn sentences_are_divided_around_quotations() {
     let text = "\"Who is there?\" asked Mira. It was a toad. Tom said, \"I see it.\" \"Come!\" cried Tom. And\nthen";
-    let parts = [
-        "\"Who is there?\" asked Mira.",
-        "It was a toad.",
-        "Tom said, \"I see it.\"",
-        "\"Come!\" cried Tom.",
-    ];
+    let parts = ["\"Who is there?\" asked Mira.", "It was a toad.", "Tom said, \"I see it.\"", "\"Come!\" cried Tom."];
     assert_eq!(sentences(text), [&parts[..], &["And\nthen"]].concat());
     assert!(sentences(" \n ").is_empty());
 }
@@ -230,94 +193,22 @@ fn sentences_are_divided_around_quotations() {
 fn the_tables_fit_together() {
     let named = |one: &str| PLANTS.iter().find(|plant| plant.one == one).unwrap();
     for person in PEOPLE {
-        let friend = PEOPLE
-            .iter()
-            .find(|other| other.name == person.friend)
-            .unwrap();
+        let friend = PEOPLE.iter().find(|other| other.name == person.friend).unwrap();
         assert_eq!(friend.friend, person.name, "friendship goes both ways");
         assert!(PLACES.contains(&person.home));
         assert_eq!(named(person.likes).usage, Use::Flower);
-        let flowers = person
-            .grows
-            .iter()
-            .filter(|one| named(one).usage == Use::Flower)
-            .count();
-        assert_eq!(
-            (flowers, person.grows.iter().collect::<BTreeSet<_>>().len()),
-            (1, 3),
-            "{}",
-            person.name
-        );
+        let flowers = person.grows.iter().filter(|one| named(one).usage == Use::Flower).count();
+        assert_eq!((flowers, person.grows.iter().collect::<BTreeSet<_>>().len()), (1, 3), "{}", person.name);
     }
     for plant in PLANTS {
-        assert!(
-            SEASONS.contains(&plant.season) && COLOURS.contains(&plant.colour),
-            "{}",
-            plant.one
-        );
+        assert!(SEASONS.contains(&plant.season) && COLOURS.contains(&plant.colour), "{}", plant.one);
         assert!(PESTS.iter().any(|pest| pest.many == plant.pest));
         assert_eq!(plant.dish.is_empty(), plant.usage == Use::Flower);
-        assert!(
-            PLANTS
-                .iter()
-                .any(|other| other.many == plant.companion && other.one != plant.one),
-            "{}",
-            plant.one
-        );
+        assert!(PLANTS.iter().any(|other| other.many == plant.companion && other.one != plant.one), "{}", plant.one);
         assert!(plant.depth > 0 && plant.days > 0 && !plant.soil.is_empty());
-        assert!(
-            PEOPLE
-                .iter()
-                .any(|person| person.grows.contains(&plant.one)),
-            "nobody grows {}",
-            plant.many
-        );
+        assert!(PEOPLE.iter().any(|person| person.grows.contains(&plant.one)), "nobody grows {}", plant.many);
     }
-    assert!(
-        PESTS
-            .iter()
-            .all(|pest| ANIMALS.iter().any(|animal| animal.one == pest.helper))
-    );
+    assert!(PESTS.iter().all(|pest| ANIMALS.iter().any(|animal| animal.one == pest.helper)));
     let trades: BTreeSet<_> = PEOPLE.iter().map(|person| person.trade).collect();
     assert_eq!(trades.len(), PEOPLE.len());
-}
-
-#[test]
-fn zz_print() {
-    for story in Stories::new(2).take(14) {
-        println!("{story}\n");
-    }
-    let t = std::time::Instant::now();
-    let n: usize = Stories::new(3).take(2000).map(|s| s.len()).sum();
-    println!("{n} bytes in {:?}", t.elapsed());
-    let p = Parser::new();
-    let t = std::time::Instant::now();
-    let n: usize = Stories::new(3)
-        .take(100)
-        .map(|s| sentences(&s).iter().filter(|s| p.parses(s)).count())
-        .sum();
-    println!("{n} sentences in {:?}", t.elapsed());
-    let stories: Vec<String> = Stories::new(3).take(20000).collect();
-    let bytes: usize = stories.iter().map(String::len).sum();
-    let t = std::time::Instant::now();
-    let k = pleach::data::tokenizer::train(
-        stories.clone(),
-        &pleach::data::TrainOptions {
-            vocab: 1024,
-            ..Default::default()
-        },
-    )
-    .unwrap();
-    println!(
-        "train bpe on {bytes} bytes {:?} vocab {}",
-        t.elapsed(),
-        k.vocab()
-    );
-    let t = std::time::Instant::now();
-    let n: usize = stories.iter().map(|s| k.encode(s).unwrap().len()).sum();
-    println!("{n} tokens {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    let mut e = k.encoder();
-    let n: usize = stories.iter().map(|s| e.encode(s).unwrap().len()).sum();
-    println!("{n} tokens {:?}", t.elapsed());
 }

@@ -65,19 +65,10 @@ impl Header {
             return Err("its header is damaged".into());
         }
         if four(8) != VERSION || !matches!(four(12), 2 | 4) {
-            return Err(format!(
-                "it has version {}, this program reads {VERSION}",
-                four(8)
-            ));
+            return Err(format!("it has version {}, this program reads {VERSION}", four(8)));
         }
         let (tokens, documents) = (eight(16), eight(24));
-        Ok(Header {
-            width: four(12),
-            tokens,
-            documents,
-            fingerprint: digest(32),
-            checksum: digest(64),
-        })
+        Ok(Header { width: four(12), tokens, documents, fingerprint: digest(32), checksum: digest(64) })
     }
 
     fn block_bytes(&self) -> usize {
@@ -86,9 +77,7 @@ impl Header {
 
     fn file_bytes(&self) -> Option<u64> {
         let blocks = self.tokens.div_ceil(BLOCK as u64);
-        blocks
-            .checked_mul(self.block_bytes() as u64)?
-            .checked_add(HEADER as u64)
+        blocks.checked_mul(self.block_bytes() as u64)?.checked_add(HEADER as u64)
     }
 }
 
@@ -120,17 +109,10 @@ impl TokenCache {
         if header.file_bytes() != Some(length) {
             return Err(damaged(
                 path,
-                &format!(
-                    "it has {length} bytes, its header promises {:?}",
-                    header.file_bytes()
-                ),
+                &format!("it has {length} bytes, its header promises {:?}", header.file_bytes()),
             ));
         }
-        Ok(TokenCache {
-            path: path.to_path_buf(),
-            header,
-            file: RefCell::new(file),
-        })
+        Ok(TokenCache { path: path.to_path_buf(), header, file: RefCell::new(file) })
     }
 
     /// The header.
@@ -165,18 +147,8 @@ impl TokenCache {
     ///
     /// # Errors
     /// A fault of the disk. A range beyond the end is our mistake.
-    pub fn read(
-        &self,
-        start: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        begins: &mut Vec<bool>,
-    ) -> Result<(), Fault> {
-        assert!(
-            start + count as u64 <= self.header.tokens,
-            "ids {start}+{count} of {}",
-            self.header.tokens
-        );
+    pub fn read(&self, start: u64, count: usize, ids: &mut Vec<u32>, begins: &mut Vec<bool>) -> Result<(), Fault> {
+        assert!(start + count as u64 <= self.header.tokens, "ids {start}+{count} of {}", self.header.tokens);
         let width = self.header.width as usize;
         let mut buffer = Vec::new();
         let (mut at, end) = (start, start + count as u64);
@@ -200,18 +172,13 @@ impl TokenCache {
     fn fill(&self, offset: u64, count: usize, buffer: &mut Vec<u8>) -> Result<(), Fault> {
         buffer.resize(count, 0);
         let mut file = self.file.borrow_mut();
-        let outcome = file
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(buffer));
+        let outcome = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buffer));
         outcome.map_err(|error| Fault::disk("read the token cache", &self.path, &error))
     }
 }
 
 fn damaged(path: &Path, why: &str) -> Fault {
-    Fault::new(
-        FaultKind::Disk,
-        format!("the token cache {} is damaged: {why}", path.display()),
-    )
+    Fault::new(FaultKind::Disk, format!("the token cache {} is damaged: {why}", path.display()))
 }
 
 /// Writes a cache from front to back; it takes its name when it is complete.
@@ -226,11 +193,7 @@ pub(crate) struct CacheWriter {
 }
 
 impl CacheWriter {
-    pub(crate) fn create(
-        path: &Path,
-        width: u32,
-        fingerprint: [u8; 32],
-    ) -> Result<CacheWriter, Fault> {
+    pub(crate) fn create(path: &Path, width: u32, fingerprint: [u8; 32]) -> Result<CacheWriter, Fault> {
         let part = path.with_extension("part");
         let disk = |error| Fault::disk("write the token cache", &part, &error);
         let mut file = BufWriter::with_capacity(1 << 18, File::create(&part).map_err(disk)?);
@@ -238,13 +201,7 @@ impl CacheWriter {
         Ok(CacheWriter {
             path: path.to_path_buf(),
             file,
-            header: Header {
-                width,
-                tokens: 0,
-                documents: 0,
-                fingerprint,
-                checksum: [0; 32],
-            },
+            header: Header { width, tokens: 0, documents: 0, fingerprint, checksum: [0; 32] },
             hasher: blake3::Hasher::new(),
             block: Vec::new(),
             bits: vec![0; BITS],

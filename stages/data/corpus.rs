@@ -45,13 +45,8 @@ impl Corpus {
     /// A refusal for a source that names nothing readable, or the same file twice over both lists.
     pub fn parts(&self) -> Result<Vec<Part>, Refusal> {
         if self.train.is_empty() {
-            let hint =
-                "name files, folders or patterns to train on, as in data = [\"books/*.txt\"]";
-            return Err(Refusal::new(
-                "there is nothing to train on",
-                "the list of sources is empty",
-                hint,
-            ));
+            let hint = "name files, folders or patterns to train on, as in data = [\"books/*.txt\"]";
+            return Err(Refusal::new("there is nothing to train on", "the list of sources is empty", hint));
         }
         let mut parts: Vec<Part> = Vec::new();
         for (sources, validation) in [(&self.train, false), (&self.validation, true)] {
@@ -61,14 +56,9 @@ impl Corpus {
                         None => parts.push(part),
                         Some(known) if known.validation == validation => {}
                         Some(_) => {
-                            let detail =
-                                format!("{} is named for training and for validation", part.name());
+                            let detail = format!("{} is named for training and for validation", part.name());
                             let hint = "leave it out of one of the two: a model is not judged by what it was taught";
-                            return Err(Refusal::new(
-                                "training and validation overlap",
-                                detail,
-                                hint,
-                            ));
+                            return Err(Refusal::new("training and validation overlap", detail, hint));
                         }
                     }
                 }
@@ -83,33 +73,16 @@ fn resolve(source: &Source, root: &Path, validation: bool) -> Result<Vec<Part>, 
         let Source::Stories { count, .. } = source else {
             return Ok(Vec::new());
         };
-        return Ok(vec![Part {
-            source: source.clone(),
-            validation,
-            size: count * STORY_BYTES,
-            changed: 0,
-        }]);
+        return Ok(vec![Part { source: source.clone(), validation, size: count * STORY_BYTES, changed: 0 }]);
     };
     let part = |file: PathBuf| {
         let about = std::fs::metadata(&file).map_err(|error| stream::unreadable(&file, &error))?;
-        let changed = about
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let changed = changed.map_or(0, |since| since.as_nanos());
-        let name = file.to_str().ok_or_else(|| {
-            Refusal::new(
-                stream::cannot_read(&file),
-                "its name is not Unicode",
-                "rename the file",
-            )
-        })?;
-        Ok(Part {
-            source: Source::Path(name.to_owned()),
-            validation,
-            size: about.len(),
-            changed,
-        })
+        let name = file
+            .to_str()
+            .ok_or_else(|| Refusal::new(stream::cannot_read(&file), "its name is not Unicode", "rename the file"))?;
+        Ok(Part { source: Source::Path(name.to_owned()), validation, size: about.len(), changed })
     };
     source::files(name, root)?.into_iter().map(part).collect()
 }
@@ -128,9 +101,7 @@ impl Part {
     /// Bytes of text expected in it, about.
     pub(crate) fn expected_text(&self) -> u64 {
         match &self.source {
-            Source::Path(path) if stream::packing(Path::new(path)) != Packing::Plain => {
-                self.size * UNPACKED
-            }
+            Source::Path(path) if stream::packing(Path::new(path)) != Packing::Plain => self.size * UNPACKED,
             _ => self.size,
         }
     }
@@ -138,13 +109,8 @@ impl Part {
     /// Adds what tells this part from another one, or from the same one after a change.
     pub(crate) fn digest(&self, hasher: &mut blake3::Hasher) {
         let name = self.name();
-        hasher
-            .update(&(name.len() as u64).to_le_bytes())
-            .update(name.as_bytes());
-        hasher
-            .update(&self.size.to_le_bytes())
-            .update(&self.changed.to_le_bytes())
-            .update(&[self.validation.into()]);
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(&self.size.to_le_bytes()).update(&self.changed.to_le_bytes()).update(&[self.validation.into()]);
     }
 
     /// All documents of the part, in order.
@@ -156,13 +122,7 @@ impl Part {
             Source::Path(path) => text::documents(Path::new(path), options, sink),
             Source::Stories { seed, first, count } => {
                 let stories = Stories::starting_at(*seed, *first);
-                stories.take(*count as usize).try_for_each(|text| {
-                    sink(Piece {
-                        text,
-                        first: true,
-                        last: true,
-                    })
-                })
+                stories.take(*count as usize).try_for_each(|text| sink(Piece { text, first: true, last: true }))
             }
         }
     }
@@ -173,10 +133,7 @@ impl Part {
         let outcome = self.documents(options, &mut |piece| {
             let mut text = piece.text;
             if bytes + text.len() > quota {
-                let keep = (0..=quota - bytes)
-                    .rev()
-                    .find(|&at| text.is_char_boundary(at))
-                    .unwrap_or(0);
+                let keep = (0..=quota - bytes).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
                 text.truncate(keep);
             }
             bytes += text.len();

@@ -70,31 +70,14 @@ pub(crate) fn expand(root: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>
     let separator = |c: char| c == '/' || c == std::path::MAIN_SEPARATOR;
     let wild = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
     let literal = pattern[..wild].rfind(separator).map_or(0, |at| at + 1);
-    let parts: Vec<&str> = pattern[literal..]
-        .split(separator)
-        .filter(|p| !p.is_empty() && *p != ".")
-        .collect();
+    let parts: Vec<&str> = pattern[literal..].split(separator).filter(|p| !p.is_empty() && *p != ".").collect();
     let mut found = Vec::new();
-    descend(
-        &root.join(&pattern[..literal]),
-        &parts,
-        MAX_DEPTH,
-        &mut found,
-    )?;
+    descend(&root.join(&pattern[..literal]), &parts, MAX_DEPTH, &mut found)?;
     Ok(found)
 }
 
-fn descend(
-    folder: &Path,
-    parts: &[&str],
-    depth: usize,
-    found: &mut Vec<PathBuf>,
-) -> std::io::Result<()> {
-    let here = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+fn descend(folder: &Path, parts: &[&str], depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Some((&part, rest)) = parts.split_first() else {
         return Ok(());
     };
@@ -102,12 +85,7 @@ fn descend(
         return Ok(());
     }
     if part == "**" {
-        descend(
-            folder,
-            if rest.is_empty() { &["*"] } else { rest },
-            depth,
-            found,
-        )?;
+        descend(folder, if rest.is_empty() { &["*"] } else { rest }, depth, found)?;
     }
     for entry in std::fs::read_dir(here)? {
         let entry = entry?;
@@ -139,21 +117,8 @@ mod tests {
 
     #[test]
     fn patterns_match_as_a_shell_would() {
-        let yes = [
-            ("*.txt", "a.txt"),
-            ("a?c", "abc"),
-            ("[a-c]x", "bx"),
-            ("[!a]x", "bx"),
-            ("*a*b*", "xxaxxbxx"),
-        ];
-        let no = [
-            ("*.txt", "a.txt.gz"),
-            ("a?c", "ac"),
-            ("[a-c]x", "dx"),
-            ("[!a]x", "ax"),
-            ("", "a"),
-            ("[a", "a"),
-        ];
+        let yes = [("*.txt", "a.txt"), ("a?c", "abc"), ("[a-c]x", "bx"), ("[!a]x", "bx"), ("*a*b*", "xxaxxbxx")];
+        let no = [("*.txt", "a.txt.gz"), ("a?c", "ac"), ("[a-c]x", "dx"), ("[!a]x", "ax"), ("", "a"), ("[a", "a")];
         assert!(yes.iter().all(|(pattern, name)| matches(pattern, name)));
         assert!(!no.iter().any(|(pattern, name)| matches(pattern, name)));
         assert!(matches("*", "") && matches("", "") && matches("**", "ab"));

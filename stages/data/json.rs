@@ -3,9 +3,7 @@
 use super::stream::cannot_read;
 use super::text::{Sink, cut};
 use pleach_runtime::fault::{Fault, Refusal};
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::io::BufRead;
 use std::path::Path;
 
@@ -57,21 +55,14 @@ fn words(error: &serde_json::Error) -> String {
 /// The field a person most likely meant.
 fn nearest<'a>(field: &str, fields: &'a [String]) -> &'a str {
     let same = |name: &&String| name.eq_ignore_ascii_case(field);
-    let known =
-        |name: &&String| ["text", "content", "body", "document", "story"].contains(&name.as_str());
-    fields
-        .iter()
-        .find(same)
-        .or_else(|| fields.iter().find(known))
-        .unwrap_or(&fields[0])
+    let known = |name: &&String| ["text", "content", "body", "document", "story"].contains(&name.as_str());
+    fields.iter().find(same).or_else(|| fields.iter().find(known)).unwrap_or(&fields[0])
 }
 
 /// The string in `field` of the JSON object `text`.
 pub(crate) fn field(text: &str, field: &str) -> Result<String, RecordError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let found = Record { field }
-        .deserialize(&mut deserializer)
-        .map_err(RecordError::Malformed)?;
+    let found = Record { field }.deserialize(&mut deserializer).map_err(RecordError::Malformed)?;
     deserializer.end().map_err(RecordError::Malformed)?;
     found.into_text()
 }
@@ -174,35 +165,18 @@ impl<'de> Visitor<'de> for Value {
 }
 
 /// Reads a file that is one JSON array of objects, record by record.
-pub(crate) fn array(
-    path: &Path,
-    reader: impl BufRead,
-    field: &str,
-    sink: &mut Sink,
-) -> Result<(), Fault> {
+pub(crate) fn array(path: &Path, reader: impl BufRead, field: &str, sink: &mut Sink) -> Result<(), Fault> {
     let mut failed = None;
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    let visitor = Records {
-        field,
-        sink,
-        failed: &mut failed,
-        path,
-    };
-    let outcome = deserializer
-        .deserialize_seq(visitor)
-        .and_then(|()| deserializer.end());
+    let visitor = Records { field, sink, failed: &mut failed, path };
+    let outcome = deserializer.deserialize_seq(visitor).and_then(|()| deserializer.end());
     match (failed, outcome) {
         (Some(fault), _) => Err(fault),
         (None, Ok(())) => Ok(()),
         (None, Err(error)) => {
             let detail = match error.is_io() {
                 true => words(&error),
-                false => format!(
-                    "line {}, column {}: {}",
-                    error.line(),
-                    error.column(),
-                    words(&error)
-                ),
+                false => format!("line {}, column {}: {}", error.line(), error.column(), words(&error)),
             };
             let hint = "a .json file is one array of objects, UTF-8; for one object a line use the name .jsonl";
             Err(Refusal::new(cannot_read(path), detail, hint).into())
@@ -227,9 +201,7 @@ impl<'de> Visitor<'de> for Records<'_, '_> {
         while let Some(found) = seq.next_element_seed(Record { field: self.field })? {
             number += 1;
             let place = format!("record {number}");
-            let text = found
-                .into_text()
-                .map_err(|error| error.refusal(self.path, &place, self.field).into());
+            let text = found.into_text().map_err(|error| error.refusal(self.path, &place, self.field).into());
             if let Err(fault) = text.and_then(|text| cut(text, self.sink)) {
                 *self.failed = Some(fault);
                 return Err(A::Error::custom("stopped"));

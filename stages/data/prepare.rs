@@ -40,13 +40,7 @@ pub struct PrepareOptions {
 impl Default for PrepareOptions {
     fn default() -> PrepareOptions {
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(16));
-        PrepareOptions {
-            boundaries: true,
-            validation: 0.1,
-            seed: 0,
-            threads,
-            batch: 4 << 20,
-        }
+        PrepareOptions { boundaries: true, validation: 0.1, seed: 0, threads, batch: 4 << 20 }
     }
 }
 
@@ -65,50 +59,28 @@ pub fn prepare(
     watch: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<Prepared, Fault> {
     if !(0.0..=0.5).contains(&options.validation) {
-        let detail = format!(
-            "validation = {} is not between 0 and 0.5",
-            options.validation
+        let detail = format!("validation = {} is not between 0 and 0.5", options.validation);
+        return Err(
+            Refusal::new("could not split the corpus", detail, "0.1 keeps a tenth of the documents apart").into()
         );
-        return Err(Refusal::new(
-            "could not split the corpus",
-            detail,
-            "0.1 keeps a tenth of the documents apart",
-        )
-        .into());
     }
     let parts = corpus.parts()?;
     let fingerprint = fingerprint(corpus, &parts, tokenizer, options);
     if let Some(done) = Prepared::find(folder, &fingerprint) {
         return Ok(done);
     }
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Fault::disk("create the folder", folder, &error))?;
+    std::fs::create_dir_all(folder).map_err(|error| Fault::disk("create the folder", folder, &error))?;
     tokenizer.save(folder)?;
     let journal = Journal::open(folder, fingerprint, width_of(tokenizer.vocab()))?;
-    let mut work = Work {
-        tokenizer,
-        options,
-        parts: &parts,
-        journal,
-        batch: Vec::new(),
-        bytes: 0,
-        watch,
-    };
+    let mut work = Work { tokenizer, options, parts: &parts, journal, batch: Vec::new(), bytes: 0, watch };
     work.read(corpus)?;
     let separate = !corpus.validation.is_empty();
     let state = work.journal.state().clone();
     if state.documents == 0 {
-        let detail = format!(
-            "{} files, {} documents, none with text",
-            parts.len(),
-            state.empty
+        let detail = format!("{} files, {} documents, none with text", parts.len(), state.empty);
+        return Err(
+            Refusal::new("the corpus holds no text", detail, "check the sources and the name of the field").into()
         );
-        return Err(Refusal::new(
-            "the corpus holds no text",
-            detail,
-            "check the sources and the name of the field",
-        )
-        .into());
     }
     let prepared = lay::out(work.journal, options, separate)?;
     prepared.record()?;
@@ -116,20 +88,10 @@ pub fn prepare(
 }
 
 /// What decides the prepared bytes.
-fn fingerprint(
-    corpus: &Corpus,
-    parts: &[Part],
-    tokenizer: &Tokenizer,
-    options: &PrepareOptions,
-) -> [u8; 32] {
+fn fingerprint(corpus: &Corpus, parts: &[Part], tokenizer: &Tokenizer, options: &PrepareOptions) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&FORMAT.to_le_bytes())
-        .update(&tokenizer.fingerprint())
-        .update(&[options.boundaries.into()]);
-    hasher
-        .update(&options.validation.to_le_bytes())
-        .update(&options.seed.to_le_bytes());
+    hasher.update(&FORMAT.to_le_bytes()).update(&tokenizer.fingerprint()).update(&[options.boundaries.into()]);
+    hasher.update(&options.validation.to_le_bytes()).update(&options.seed.to_le_bytes());
     hasher.update(format!("{:?}", corpus.text).as_bytes());
     parts.iter().for_each(|part| part.digest(&mut hasher));
     *hasher.finalize().as_bytes()
@@ -174,69 +136,39 @@ impl Work<'_> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         let texts: Vec<&str> = batch.iter().map(|piece| piece.text.as_str()).collect();
-        let tokens =
-            tokenise(self.tokenizer, &texts, self.options.threads).map_err(|refusal| Refusal {
-                detail: format!("{} (in {})", refusal.detail, self.parts[index].name()),
-                ..refusal
-            })?;
+        let tokens = tokenise(self.tokenizer, &texts, self.options.threads).map_err(|refusal| Refusal {
+            detail: format!("{} (in {})", refusal.detail, self.parts[index].name()),
+            ..refusal
+        })?;
         let end = self.tokenizer.document_end();
         for (piece, ids) in batch.iter().zip(&tokens) {
             let marks: (&[u32], &[u32]) = match self.options.boundaries {
                 true => (self.tokenizer.prefix(), &end),
                 false => (&[], &[]),
             };
-            self.journal.append(
-                piece,
-                ids,
-                marks,
-                self.options.seed,
-                self.parts[index].validation,
-            )?;
+            self.journal.append(piece, ids, marks, self.options.seed, self.parts[index].validation)?;
         }
         self.journal.note(index, batch.len() as u64, ended)?;
         let progress = self.progress(index, ended);
         match (self.watch)(&progress) {
             true => Ok(()),
-            false => Err(Fault::new(
-                FaultKind::Stopped,
-                "preparing the data was stopped; it goes on from here",
-            )),
+            false => Err(Fault::new(FaultKind::Stopped, "preparing the data was stopped; it goes on from here")),
         }
     }
 
     fn progress(&self, index: usize, ended: bool) -> Progress {
-        let State {
-            tokens,
-            documents,
-            text,
-            part_text,
-            ..
-        } = *self.journal.state();
+        let State { tokens, documents, text, part_text, .. } = *self.journal.state();
         let expected: Vec<u64> = self.parts.iter().map(Part::expected_text).collect();
         let before: u64 = expected[..index].iter().sum();
-        let here = if ended {
-            expected[index]
-        } else {
-            part_text.min(expected[index])
-        };
+        let here = if ended { expected[index] } else { part_text.min(expected[index]) };
         let total: u64 = expected.iter().sum();
         let share = (before + here) as f64 / total.max(1) as f64;
-        Progress {
-            share,
-            tokens,
-            documents,
-            text,
-            source: self.parts[index].name(),
-        }
+        Progress { share, tokens, documents, text, source: self.parts[index].name() }
     }
 }
 
 /// The ids of each text, in order: contiguous runs of about equal length go to the threads.
-fn tokenise(
-    tokenizer: &Tokenizer,
-    texts: &[&str],
-    threads: usize,
-) -> Result<Vec<Vec<u32>>, Refusal> {
+fn tokenise(tokenizer: &Tokenizer, texts: &[&str], threads: usize) -> Result<Vec<Vec<u32>>, Refusal> {
     let total: usize = texts.iter().map(|text| text.len()).sum();
     let share = total / threads.max(1) + 1;
     let mut runs: Vec<&[&str]> = Vec::new();
@@ -250,16 +182,12 @@ fn tokenise(
     }
     let encode = |run: &[&str]| {
         let mut encoder = tokenizer.encoder();
-        run.iter()
-            .map(|text| encoder.encode(text))
-            .collect::<Result<Vec<_>, _>>()
+        run.iter().map(|text| encoder.encode(text)).collect::<Result<Vec<_>, _>>()
     };
     let results: Vec<Result<Vec<Vec<u32>>, Refusal>> = std::thread::scope(|scope| {
         let handles: Vec<_> = runs.iter().map(|run| scope.spawn(|| encode(run))).collect();
         let join = |handle: std::thread::ScopedJoinHandle<_>| {
-            handle
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         handles.into_iter().map(join).collect()
     });

@@ -38,25 +38,14 @@ pub struct Permutation {
 impl Permutation {
     /// The permutation of `0..size` (at least 1, below 2^62) that belongs to `key`.
     pub fn new(size: u64, key: u64) -> Permutation {
-        assert!(
-            (1..1 << 62).contains(&size),
-            "a permutation of {size} elements"
-        );
+        assert!((1..1 << 62).contains(&size), "a permutation of {size} elements");
         let bits = 64 - (size - 1).leading_zeros();
-        Permutation {
-            size,
-            half_bits: bits.div_ceil(2).max(1),
-            key: halves(key),
-        }
+        Permutation { size, half_bits: bits.div_ceil(2).max(1), key: halves(key) }
     }
 
     /// Where element `index` goes: for distinct indices distinct places.
     pub fn at(&self, index: u64) -> u64 {
-        assert!(
-            index < self.size,
-            "element {index} of a permutation of {}",
-            self.size
-        );
+        assert!(index < self.size, "element {index} of a permutation of {}", self.size);
         let mut x = self.walk(index);
         while x >= self.size {
             x = self.walk(x);
@@ -68,10 +57,7 @@ impl Permutation {
         let mask = (1u64 << self.half_bits) - 1;
         let (mut left, mut right) = (x >> self.half_bits, x & mask);
         for round in 0..ROUNDS {
-            let word = philox(
-                self.key,
-                [right as u32, (right >> 32) as u32, round, 0xFE15_7E11],
-            );
+            let word = philox(self.key, [right as u32, (right >> 32) as u32, round, 0xFE15_7E11]);
             let noise = (u64::from(word[1]) << 32 | u64::from(word[0])) & mask;
             (left, right) = (right, left ^ noise);
         }
@@ -90,11 +76,7 @@ pub struct Dice {
 impl Dice {
     /// The dice of document `document` of the seed.
     pub fn new(seed: u64, document: u64) -> Dice {
-        Dice {
-            key: halves(seed),
-            document: halves(document),
-            throws: 0,
-        }
+        Dice { key: halves(seed), document: halves(document), throws: 0 }
     }
 
     /// The next 64 random bits.

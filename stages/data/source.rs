@@ -35,10 +35,7 @@ pub(crate) enum Shape {
 /// The shape that a file's name promises; `None` for names that say something else (`.csv`, `.pdf`).
 pub(crate) fn shape(path: &Path) -> Option<Shape> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let bare = [".gz", ".zst", ".zstd"]
-        .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .unwrap_or(&name);
+    let bare = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     match Path::new(bare).extension().and_then(|e| e.to_str()) {
         None | Some("txt" | "text" | "md") => Some(Shape::Text),
         Some("jsonl" | "ndjson") => Some(Shape::JsonLines),
@@ -52,8 +49,7 @@ pub(crate) fn files(source: &str, root: &Path) -> Result<Vec<PathBuf>, Refusal> 
     let path = root.join(source);
     let mut found = if path.is_dir() {
         let mut all = Vec::new();
-        walk(&path, glob::MAX_DEPTH, &mut all)
-            .map_err(|error| stream::unreadable(&path, &error))?;
+        walk(&path, glob::MAX_DEPTH, &mut all).map_err(|error| stream::unreadable(&path, &error))?;
         let total = all.len();
         all.retain(|file| file.extension().is_some() && shape(file).is_some());
         if all.is_empty() {

@@ -17,14 +17,9 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Refusal> {
     let plain = BufReader::with_capacity(BUFFER, file);
     Ok(match packing(path) {
         Packing::Plain => Box::new(plain),
-        Packing::Gzip => Box::new(BufReader::with_capacity(
-            BUFFER,
-            flate2::bufread::MultiGzDecoder::new(plain),
-        )),
+        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(plain))),
         Packing::Zstd => {
-            let frames = Frames {
-                state: Frame::Between(Box::new(plain)),
-            };
+            let frames = Frames { state: Frame::Between(Box::new(plain)) };
             Box::new(BufReader::with_capacity(BUFFER, frames))
         }
     })
@@ -43,12 +38,7 @@ pub(crate) enum Packing {
 
 /// The packing that a file's last extension names.
 pub(crate) fn packing(path: &Path) -> Packing {
-    match path
-        .extension()
-        .and_then(|e| e.to_str())
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("gz") => Packing::Gzip,
         Some("zst" | "zstd") => Packing::Zstd,
         _ => Packing::Plain,
@@ -83,11 +73,7 @@ pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
 
 /// The refusal for a file without a byte.
 pub(crate) fn empty(path: &Path) -> Refusal {
-    Refusal::new(
-        cannot_read(path),
-        "the file is empty",
-        "put text into it, or leave it out of the sources",
-    )
+    Refusal::new(cannot_read(path), "the file is empty", "put text into it, or leave it out of the sources")
 }
 
 /// The frames of a Zstandard file one after another, as `zstd -d` gives them.
@@ -141,9 +127,7 @@ fn skippable(plain: &mut Plain) -> std::io::Result<bool> {
     }
     let mut header = [0u8; 8];
     plain.read_exact(&mut header)?;
-    let size = u64::from(u32::from_le_bytes([
-        header[4], header[5], header[6], header[7],
-    ]));
+    let size = u64::from(u32::from_le_bytes([header[4], header[5], header[6], header[7]]));
     std::io::copy(&mut plain.by_ref().take(size), &mut std::io::sink())?;
     Ok(true)
 }

@@ -29,10 +29,7 @@ pub struct TextOptions {
 
 impl Default for TextOptions {
     fn default() -> TextOptions {
-        TextOptions {
-            field: "text".into(),
-            separator: None,
-        }
+        TextOptions { field: "text".into(), separator: None }
     }
 }
 
@@ -67,28 +64,16 @@ pub(crate) fn documents(path: &Path, options: &TextOptions, sink: &mut Sink) -> 
 /// Hands a whole document on, in pieces of bounded size.
 pub(crate) fn cut(text: String, sink: &mut Sink) -> Result<(), Fault> {
     if text.len() <= PIECE {
-        return sink(Piece {
-            text,
-            first: true,
-            last: true,
-        });
+        return sink(Piece { text, first: true, last: true });
     }
     let mut rest = text.as_str();
     let mut first = true;
     while rest.len() > PIECE {
         let at = seam(rest);
-        sink(Piece {
-            text: rest[..at].into(),
-            first,
-            last: false,
-        })?;
+        sink(Piece { text: rest[..at].into(), first, last: false })?;
         (rest, first) = (&rest[at..], false);
     }
-    sink(Piece {
-        text: rest.into(),
-        first,
-        last: true,
-    })
+    sink(Piece { text: rest.into(), first, last: true })
 }
 
 /// Where to cut a text longer than a piece: before the last lone space, else at the last character's border.
@@ -96,20 +81,12 @@ fn seam(text: &str) -> usize {
     let bytes = text.as_bytes();
     let lone = |at: &usize| is_seam(bytes, *at);
     let border = || (1..=PIECE).rev().find(|&at| text.is_char_boundary(at));
-    (PIECE / 2..PIECE)
-        .rev()
-        .find(lone)
-        .or_else(border)
-        .unwrap_or(text.len())
+    (PIECE / 2..PIECE).rev().find(lone).or_else(border).unwrap_or(text.len())
 }
 
 /// A refusal about a byte of a file.
 fn fault_at(path: &Path, line: u64, offset: u64, what: &str, hint: &str) -> Refusal {
-    Refusal::new(
-        cannot_read(path),
-        format!("line {line}, {}: {what}", place(path, offset)),
-        hint,
-    )
+    Refusal::new(cannot_read(path), format!("line {line}, {}: {what}", place(path, offset)), hint)
 }
 
 /// Refuses bytes that no text has; `line` and `offset` are those of `bytes[0]`.
@@ -118,30 +95,17 @@ fn check_binary(path: &Path, bytes: &[u8], line: u64, offset: u64) -> Result<(),
         return Ok(());
     };
     let line = line + bytes[..at].iter().filter(|&&b| b == b'\n').count() as u64;
-    let wide =
-        offset == 0 && (bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]));
+    let wide = offset == 0 && (bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]));
     let hint = match wide {
         true => "this is UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`",
         false => "this is a binary file: convert it to text, or leave it out of the sources",
     };
-    Err(fault_at(
-        path,
-        line,
-        offset + at as u64,
-        "a NUL byte, which no text has",
-        hint,
-    ))
+    Err(fault_at(path, line, offset + at as u64, "a NUL byte, which no text has", hint))
 }
 
 /// The valid text at the start of `bytes`; up to three bytes of a cut character may remain. Line and offset are those
 /// of `bytes[0]`.
-fn valid<'a>(
-    path: &Path,
-    bytes: &'a [u8],
-    line: u64,
-    offset: u64,
-    ended: bool,
-) -> Result<&'a str, Refusal> {
+fn valid<'a>(path: &Path, bytes: &'a [u8], line: u64, offset: u64, ended: bool) -> Result<&'a str, Refusal> {
     let (good, length) = match std::str::from_utf8(bytes) {
         Ok(text) => return Ok(text),
         Err(error) => (error.valid_up_to(), error.error_len()),
@@ -159,23 +123,12 @@ fn valid<'a>(
     Err(fault_at(path, line, offset + good as u64, &what, hint))
 }
 
-fn plain(
-    path: &Path,
-    reader: &mut dyn BufRead,
-    options: &TextOptions,
-    sink: &mut Sink,
-) -> Result<(), Fault> {
-    let mut document = Growing {
-        text: String::new(),
-        first: true,
-        separator: options.separator.as_deref(),
-    };
+fn plain(path: &Path, reader: &mut dyn BufRead, options: &TextOptions, sink: &mut Sink) -> Result<(), Fault> {
+    let mut document = Growing { text: String::new(), first: true, separator: options.separator.as_deref() };
     let mut pending: Vec<u8> = Vec::new();
     let (mut line, mut offset, mut any) = (1u64, 0u64, false);
     loop {
-        let block = reader
-            .fill_buf()
-            .map_err(|error| unreadable(path, &error))?;
+        let block = reader.fill_buf().map_err(|error| unreadable(path, &error))?;
         let (count, ended) = (block.len(), block.is_empty());
         pending.extend_from_slice(block);
         reader.consume(count);
@@ -183,14 +136,7 @@ fn plain(
         let text = valid(path, &pending, line, offset, ended)?;
         let used = text.len();
         any |= used > 0;
-        document.take(
-            if offset == 0 {
-                text.strip_prefix('\u{FEFF}').unwrap_or(text)
-            } else {
-                text
-            },
-            sink,
-        )?;
+        document.take(if offset == 0 { text.strip_prefix('\u{FEFF}').unwrap_or(text) } else { text }, sink)?;
         line += text.bytes().filter(|&b| b == b'\n').count() as u64;
         offset += used as u64;
         pending.drain(..used);
@@ -221,9 +167,7 @@ impl Growing<'_> {
             self.text.push_str(line);
             let whole = self.text.strip_suffix('\n');
             let start = whole.map(|text| text.rfind('\n').map_or(0, |at| at + 1));
-            match start
-                .filter(|&start| self.text[start..].trim_end_matches(['\r', '\n']) == separator)
-            {
+            match start.filter(|&start| self.text[start..].trim_end_matches(['\r', '\n']) == separator) {
                 Some(start) => {
                     self.text.truncate(start);
                     self.end(sink)?;
@@ -240,11 +184,7 @@ impl Growing<'_> {
             let at = seam(&self.text);
             let rest = self.text.split_off(at);
             let text = std::mem::replace(&mut self.text, rest);
-            sink(Piece {
-                text,
-                first: self.first,
-                last: false,
-            })?;
+            sink(Piece { text, first: self.first, last: false })?;
             self.first = false;
         }
         Ok(())
@@ -260,20 +200,11 @@ impl Growing<'_> {
             }
         }
         let first = std::mem::replace(&mut self.first, true);
-        sink(Piece {
-            text,
-            first,
-            last: true,
-        })
+        sink(Piece { text, first, last: true })
     }
 }
 
-fn json_lines(
-    path: &Path,
-    reader: &mut dyn BufRead,
-    options: &TextOptions,
-    sink: &mut Sink,
-) -> Result<(), Fault> {
+fn json_lines(path: &Path, reader: &mut dyn BufRead, options: &TextOptions, sink: &mut Sink) -> Result<(), Fault> {
     let (mut line, mut offset) = (0u64, 0u64);
     let mut bytes = Vec::new();
     loop {
@@ -292,15 +223,10 @@ fn json_lines(
         }
         check_binary(path, &bytes, line, offset)?;
         let text = valid(path, &bytes, line, offset, true)?;
-        let text = if line == 1 {
-            text.strip_prefix('\u{FEFF}').unwrap_or(text)
-        } else {
-            text
-        };
+        let text = if line == 1 { text.strip_prefix('\u{FEFF}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
             let found = super::json::field(text, &options.field);
-            let found = found
-                .map_err(|error| error.refusal(path, &format!("line {line}"), &options.field))?;
+            let found = found.map_err(|error| error.refusal(path, &format!("line {line}"), &options.field))?;
             cut(found, sink)?;
         }
         offset += count as u64;

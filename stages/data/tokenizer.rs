@@ -17,14 +17,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Names that end a document in the vocabularies of the field, most specific first.
-const END_NAMES: [&str; 6] = [
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "</s>",
-    "<eos>",
-    "<|im_end|>",
-    "<|eot_id|>",
-];
+const END_NAMES: [&str; 6] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>"];
 
 /// Largest `tokenizer.json` that is read, in bytes.
 const MAX_FILE: u64 = 1 << 28;
@@ -49,13 +42,7 @@ pub struct Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(
-            f,
-            "Tokenizer({} ids, bos {:?}, eos {:?})",
-            self.vocab(),
-            self.bos,
-            self.eos
-        )
+        write!(f, "Tokenizer({} ids, bos {:?}, eos {:?})", self.vocab(), self.bos, self.eos)
     }
 }
 
@@ -65,21 +52,13 @@ impl Tokenizer {
     /// # Errors
     /// A refusal where the file is missing, too large, or no tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer, Refusal> {
-        let file = if path.is_dir() {
-            path.join("tokenizer.json")
-        } else {
-            path.to_path_buf()
-        };
+        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
         let what = format!("could not load the tokenizer \"{}\"", file.display());
         let hint = "give a tokenizer.json as Hugging Face's tokenizers library writes it, or a folder with one";
         let refuse = |detail: String| Refusal::new(what.clone(), detail, hint);
-        let size = std::fs::metadata(&file)
-            .map_err(|error| refuse(error.to_string()))?
-            .len();
+        let size = std::fs::metadata(&file).map_err(|error| refuse(error.to_string()))?.len();
         if size > MAX_FILE {
-            return Err(refuse(format!(
-                "it has {size} bytes; no tokenizer needs more than {MAX_FILE}"
-            )));
+            return Err(refuse(format!("it has {size} bytes; no tokenizer needs more than {MAX_FILE}")));
         }
         let json = std::fs::read_to_string(&file).map_err(|error| refuse(error.to_string()))?;
         let config = std::fs::read_to_string(file.with_file_name("tokenizer_config.json")).ok();
@@ -92,12 +71,9 @@ impl Tokenizer {
     /// What is wrong with it, in words.
     pub fn from_json(json: &str, config: Option<&str>) -> Result<Tokenizer, String> {
         let parsed: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
         // Cutting and padding are the packing's business.
-        inner
-            .with_truncation(None)
-            .map_err(|error| error.to_string())?;
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
         inner.with_padding(None);
         inner.set_encode_special_tokens(true);
         let table = bytes::Table::new(&inner, &parsed);
@@ -110,21 +86,12 @@ impl Tokenizer {
             inner.token_to_id(value.as_str().or_else(|| value.get("content")?.as_str())?)
         };
         let (prefix, suffix) = surroundings(&inner)?;
-        let eos = named("eos_token")
-            .or_else(|| END_NAMES.iter().find_map(|name| inner.token_to_id(name)));
+        let eos = named("eos_token").or_else(|| END_NAMES.iter().find_map(|name| inner.token_to_id(name)));
         let bos = prefix.first().copied().or_else(|| named("bos_token"));
         let added = inner.get_added_tokens_decoder();
-        let mut specials: Vec<(String, u32)> = added
-            .into_iter()
-            .filter(|(_, token)| token.special)
-            .map(|(id, token)| (token.content, id))
-            .collect();
-        specials.extend(
-            [bos, eos]
-                .into_iter()
-                .flatten()
-                .filter_map(|id| Some((inner.id_to_token(id)?, id))),
-        );
+        let mut specials: Vec<(String, u32)> =
+            added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content, id)).collect();
+        specials.extend([bos, eos].into_iter().flatten().filter_map(|id| Some((inner.id_to_token(id)?, id))));
         // Longest first, so that a mark is not taken for its own beginning.
         specials.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
         specials.dedup();
@@ -199,8 +166,7 @@ impl Tokenizer {
     /// A refusal where the vocabulary has no token for a part of the text; it names the character.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Refusal> {
         if let Some(map) = &self.characters {
-            let id =
-                |(at, c): (usize, char)| map.get(&c).copied().ok_or_else(|| unknown(text, at, c));
+            let id = |(at, c): (usize, char)| map.get(&c).copied().ok_or_else(|| unknown(text, at, c));
             return text.char_indices().map(id).collect();
         }
         let ids = self.inner.encode_fast(text, false).map_err(|error| {
@@ -234,10 +200,7 @@ impl Tokenizer {
         let mut ids = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let next = self
-                .specials
-                .iter()
-                .filter_map(|(name, id)| Some((rest.find(name.as_str())?, name.len(), *id)));
+            let next = self.specials.iter().filter_map(|(name, id)| Some((rest.find(name.as_str())?, name.len(), *id)));
             let next = next.min_by_key(|&(at, length, _)| (at, usize::MAX - length));
             let plain = next.map_or(rest.len(), |(at, ..)| at);
             if plain > 0 {
@@ -267,21 +230,14 @@ impl Tokenizer {
         let special = |id: &u32| self.specials.iter().any(|(_, special)| special == id);
         let plain: Vec<u32> = ids.iter().copied().filter(|id| !special(id)).collect();
         if self.characters.is_some() {
-            return plain
-                .iter()
-                .map(|&id| String::from_utf8_lossy(self.table.of(id)))
-                .collect();
+            return plain.iter().map(|&id| String::from_utf8_lossy(self.table.of(id))).collect();
         }
         self.inner.decode(&plain, false).unwrap_or_default()
     }
 
     /// A decoder that hands text out while ids come in, never half a character.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream {
-            tokenizer: self,
-            pending: Vec::new(),
-            started: false,
-        }
+        TextStream { tokenizer: self, pending: Vec::new(), started: false }
     }
 
     /// Bytes of UTF-8 that a token stands for; 0 for special tokens and unknown ids.
@@ -291,54 +247,30 @@ impl Tokenizer {
 
     /// [`Tokenizer::byte_length`] of every id: what bits per byte divide by.
     pub fn byte_lengths(&self) -> Vec<u32> {
-        (0..self.vocab() as u32)
-            .map(|id| self.byte_length(id) as u32)
-            .collect()
+        (0..self.vocab() as u32).map(|id| self.byte_length(id) as u32).collect()
     }
 }
 
 /// What the post-processor puts before and after a text.
 fn surroundings(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
     // A text that every vocabulary has a token for: one of its own, by its first ids.
-    let probe = (0..u32::MAX)
-        .take(4096)
-        .filter_map(|id| inner.decode(&[id], true).ok())
-        .find(|text| {
-            !text.is_empty()
-                && inner
-                    .encode_fast(text.as_str(), false)
-                    .is_ok_and(|plain| !plain.get_ids().is_empty())
-        });
+    let probe = (0..u32::MAX).take(4096).filter_map(|id| inner.decode(&[id], true).ok()).find(|text| {
+        !text.is_empty() && inner.encode_fast(text.as_str(), false).is_ok_and(|plain| !plain.get_ids().is_empty())
+    });
     let probe = probe.ok_or("no token of the vocabulary can be encoded")?;
-    let ids = |special| {
-        inner
-            .encode_fast(probe.as_str(), special)
-            .map(|e| e.get_ids().to_vec())
-    };
+    let ids = |special| inner.encode_fast(probe.as_str(), special).map(|e| e.get_ids().to_vec());
     let plain = ids(false).map_err(|error| error.to_string())?;
     let whole = ids(true).map_err(|error| error.to_string())?;
-    let at = whole
-        .windows(plain.len())
-        .position(|window| window == plain);
+    let at = whole.windows(plain.len()).position(|window| window == plain);
     let at = at.ok_or("the post-processor changes the text's own tokens")?;
     Ok((whole[..at].to_vec(), whole[at + plain.len()..].to_vec()))
 }
 
 fn unknown(text: &str, at: usize, c: char) -> Refusal {
-    let before: String = text[..at]
-        .chars()
-        .rev()
-        .take(20)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .collect();
+    let before: String = text[..at].chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
     Refusal::new(
         format!("the character {c:?} is not in the vocabulary"),
-        format!(
-            "character U+{:04X} at byte {at}, after {before:?}",
-            u32::from(c)
-        ),
+        format!("character U+{:04X} at byte {at}, after {before:?}", u32::from(c)),
         "use only characters that the model was trained on, or train a byte-level tokenizer (it knows every text)",
     )
 }
@@ -354,12 +286,9 @@ impl TextStream<'_> {
     /// Takes the next id and hands out the text that is certain now, often empty or several characters.
     pub fn push(&mut self, id: u32) -> String {
         let bytes = self.tokenizer.table.of(id);
-        let strip = !self.started
-            && self.tokenizer.table.strips_first_space()
-            && bytes.first() == Some(&b' ');
+        let strip = !self.started && self.tokenizer.table.strips_first_space() && bytes.first() == Some(&b' ');
         self.started |= !bytes.is_empty();
-        self.pending
-            .extend_from_slice(if strip { &bytes[1..] } else { bytes });
+        self.pending.extend_from_slice(if strip { &bytes[1..] } else { bytes });
         self.flush(false)
     }
 
@@ -379,12 +308,8 @@ impl TextStream<'_> {
                 }
                 Err(error) => {
                     let good = error.valid_up_to();
-                    text.push_str(
-                        std::str::from_utf8(&self.pending[..good]).expect("valid up to there"),
-                    );
-                    let bad = error
-                        .error_len()
-                        .or(ended.then(|| self.pending.len() - good));
+                    text.push_str(std::str::from_utf8(&self.pending[..good]).expect("valid up to there"));
+                    let bad = error.error_len().or(ended.then(|| self.pending.len() - good));
                     self.pending.drain(..good + bad.unwrap_or(0));
                     if bad.is_none() {
                         return text;

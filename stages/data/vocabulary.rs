@@ -35,11 +35,7 @@ impl Vocabulary {
         match self {
             Vocabulary::File(path) => Ok(Tokenizer::load(&corpus.root.join(path))?),
             Vocabulary::Trained { options, sample } => {
-                let parts: Vec<_> = corpus
-                    .parts()?
-                    .into_iter()
-                    .filter(|part| !part.validation)
-                    .collect();
+                let parts: Vec<_> = corpus.parts()?.into_iter().filter(|part| !part.validation).collect();
                 let total: u64 = parts.iter().map(|part| part.size).sum();
                 let mut texts = Vec::new();
                 for part in &parts {

@@ -58,34 +58,17 @@ impl Windows {
     /// # Errors
     /// A refusal (as a fault) where the split cannot fill one row; faults of the disk.
     pub fn open(folder: &Path, split: Split, options: WindowOptions) -> Result<Windows, Fault> {
-        assert!(
-            options.context > 0 && options.batch > 0,
-            "a window of {} x {}",
-            options.batch,
-            options.context
-        );
+        assert!(options.context > 0 && options.batch > 0, "a window of {} x {}", options.batch, options.context);
         let cache = open_split(folder, split)?;
         let tokens = cache.header().tokens;
         let rows = tokens.saturating_sub(1) / options.context as u64;
         if rows == 0 {
-            let detail = format!(
-                "{tokens} tokens; one row of context {} takes {}",
-                options.context,
-                options.context + 1
-            );
-            let hint = format!(
-                "add text, or set context to {} or less",
-                tokens.saturating_sub(1).max(1)
-            );
-            return Err(
-                Refusal::new("the corpus is shorter than one context", detail, hint).into(),
-            );
+            let detail =
+                format!("{tokens} tokens; one row of context {} takes {}", options.context, options.context + 1);
+            let hint = format!("add text, or set context to {} or less", tokens.saturating_sub(1).max(1));
+            return Err(Refusal::new("the corpus is shorter than one context", detail, hint).into());
         }
-        Ok(Windows {
-            cache,
-            options,
-            rows,
-        })
+        Ok(Windows { cache, options, rows })
     }
 
     /// Rows of the table: what one epoch visits.
@@ -100,20 +83,10 @@ impl Windows {
 
     /// What the order depends on besides the draw: content, context, batch, seed, sampling.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let WindowOptions {
-            context,
-            batch,
-            seed,
-            sampling,
-        } = self.options;
+        let WindowOptions { context, batch, seed, sampling } = self.options;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.cache.header().checksum);
-        for number in [
-            context as u64,
-            batch as u64,
-            seed,
-            u64::from(sampling == Sampling::RandomOffset),
-        ] {
+        for number in [context as u64, batch as u64, seed, u64::from(sampling == Sampling::RandomOffset)] {
             hasher.update(&number.to_le_bytes());
         }
         *hasher.finalize().as_bytes()
@@ -129,22 +102,14 @@ impl Windows {
             Sampling::Epochs => self.visited(draw * batch + row),
             Sampling::RandomOffset => self.at_random(draw, row),
         });
-        Ok(Window {
-            context: self.options.context,
-            rows: rows.collect::<Result<_, _>>()?,
-        })
+        Ok(Window { context: self.options.context, rows: rows.collect::<Result<_, _>>()? })
     }
 
     /// The row at a place of the endless sequence of epochs.
     fn visited(&self, place: u64) -> Result<Row, Fault> {
         let (epoch, index) = (place / self.rows, place % self.rows);
         let row = Permutation::new(self.rows, self.key(epoch)).at(index);
-        read_row(
-            &self.cache,
-            row * self.options.context as u64,
-            self.options.context,
-            row,
-        )
+        read_row(&self.cache, row * self.options.context as u64, self.options.context, row)
     }
 
     fn at_random(&self, draw: u64, row: u64) -> Result<Row, Fault> {
@@ -161,9 +126,7 @@ impl Windows {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.cache.header().checksum);
         hasher.update(&(self.options.context as u64).to_le_bytes());
-        hasher
-            .update(&self.options.seed.to_le_bytes())
-            .update(&epoch.to_le_bytes());
+        hasher.update(&self.options.seed.to_le_bytes()).update(&epoch.to_le_bytes());
         u64::from_le_bytes(std::array::from_fn(|i| hasher.finalize().as_bytes()[i]))
     }
 }
@@ -184,16 +147,8 @@ impl Evaluation {
     pub fn open(folder: &Path, split: Split, context: usize) -> Result<Evaluation, Fault> {
         assert!(context > 0, "rows of no input");
         let cache = open_split(folder, split)?;
-        let rows = cache
-            .header()
-            .tokens
-            .saturating_sub(1)
-            .div_ceil(context as u64);
-        Ok(Evaluation {
-            cache,
-            context,
-            rows,
-        })
+        let rows = cache.header().tokens.saturating_sub(1).div_ceil(context as u64);
+        Ok(Evaluation { cache, context, rows })
     }
 
     /// How many rows.
@@ -208,20 +163,14 @@ impl Evaluation {
     pub fn window(&self, first: u64, count: usize) -> Result<Window, Fault> {
         let rows = first.min(self.rows)..first.saturating_add(count as u64).min(self.rows);
         let read = |row| read_row(&self.cache, row * self.context as u64, self.context, row);
-        Ok(Window {
-            context: self.context,
-            rows: rows.map(read).collect::<Result<_, _>>()?,
-        })
+        Ok(Window { context: self.context, rows: rows.map(read).collect::<Result<_, _>>()? })
     }
 }
 
 /// One row from a token on; beyond the end of the cache, id 0 as masked padding in a segment of its own.
 fn read_row(cache: &TokenCache, start: u64, context: usize, key: u64) -> Result<Row, Fault> {
     let there = (context as u64 + 1).min(cache.header().tokens - start) as usize;
-    let (mut tokens, mut begins) = (
-        Vec::with_capacity(context + 1),
-        Vec::with_capacity(context + 1),
-    );
+    let (mut tokens, mut begins) = (Vec::with_capacity(context + 1), Vec::with_capacity(context + 1));
     cache.read(start, there, &mut tokens, &mut begins)?;
     // Padding is laid as a document of its own: masked, and seen by nothing.
     tokens.resize(context + 1, 0);
@@ -238,24 +187,12 @@ fn read_row(cache: &TokenCache, start: u64, context: usize, key: u64) -> Result<
         segments.push(segment);
     }
     let seen = |column: usize| column + 1 < there && !begins[column + 1];
-    let weights = (0..context)
-        .map(|column| if seen(column) { 1.0 } else { 0.0 })
-        .collect();
-    Ok(Row {
-        tokens,
-        weights,
-        segments,
-        key,
-    })
+    let weights = (0..context).map(|column| if seen(column) { 1.0 } else { 0.0 }).collect();
+    Ok(Row { tokens, weights, segments, key })
 }
 
 /// Bytes of UTF-8 in a row's unmasked targets: what bits per byte divide by. `lengths` holds each id's bytes.
 pub fn target_bytes(row: &Row, lengths: &[u32]) -> u64 {
-    let targets = row.tokens[1..]
-        .iter()
-        .zip(&row.weights)
-        .filter(|(_, weight)| **weight > 0.0);
-    targets
-        .map(|(&id, _)| u64::from(lengths.get(id as usize).copied().unwrap_or(0)))
-        .sum()
+    let targets = row.tokens[1..].iter().zip(&row.weights).filter(|(_, weight)| **weight > 0.0);
+    targets.map(|(&id, _)| u64::from(lengths.get(id as usize).copied().unwrap_or(0))).sum()
 }

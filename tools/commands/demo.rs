@@ -1,8 +1,8 @@
 //! `pleach demo`: a small model learns the little world's language in minutes, then talks.
 
+use super::Answer;
 use super::generate::{DeviceArgs, engine};
 use super::run::train;
-use super::Answer;
 use crate::show::live::Style;
 use clap::Parser;
 use pleach::data::world;
@@ -128,5 +128,6 @@ fn grammatical(args: &Args, texts: &[String]) -> Option<(usize, usize)> {
     }
     let sentences: Vec<&str> = texts.iter().flat_map(|text| world::sentences(text)).collect();
     let whole: Vec<&&str> = sentences.iter().filter(|s| s.trim_end().ends_with(['.', '!', '?', '"'])).collect();
-    Some((whole.iter().filter(|sentence| world::parses(sentence)).count(), whole.len()))
+    let parser = world::Parser::new();
+    Some((whole.iter().filter(|sentence| parser.parses(sentence)).count(), whole.len()))
 }

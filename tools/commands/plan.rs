@@ -141,7 +141,8 @@ fn show(plan: &Plan) {
         "memory       {} for weights, gradients, moments, caches; {} for activations; {}",
         bytes(plan.persistent_bytes),
         bytes(plan.activation_bytes),
-        plan.room_bytes.map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
+        plan.room_bytes
+            .map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
     );
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     println!("arithmetic   {} FLOP a step", count(plan.flops_per_step));

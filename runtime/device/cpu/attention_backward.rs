@@ -117,8 +117,7 @@ impl Job<'_> {
         dv: &mut Tile<'_>,
     ) {
         let (d, heads, stride) = (self.p.head_dim as usize, self.p.heads as usize, self.p.q_stride as usize);
-        let (k_column, v_column) =
-            (self.p.k_offset as usize + kv_head * d, self.p.v_offset as usize + kv_head * d);
+        let (k_column, v_column) = (self.p.k_offset as usize + kv_head * d, self.p.v_offset as usize + kv_head * d);
         let (keys, lane) = lane.split_at_mut(KEYS * d);
         let (values, lane) = lane.split_at_mut(KEYS * d);
         let (weights, lane) = lane.split_at_mut(ROWS * KEYS);

@@ -100,14 +100,7 @@ impl Ends<'_> {
 }
 
 /// matmul.forward for a few rows: pieces of columns, each row of `w` read once.
-fn few(
-    ends: &Ends<'_>,
-    [n, k]: [usize; 2],
-    [x, w]: [&[f32]; 2],
-    y: &mut [f32],
-    z: &mut [f32],
-    room: &mut Room<'_>,
-) {
+fn few(ends: &Ends<'_>, [n, k]: [usize; 2], [x, w]: [&[f32]; 2], y: &mut [f32], z: &mut [f32], room: &mut Room<'_>) {
     let (m, scale, keep) = (ends.m, ends.p.scale, !z.is_empty());
     let (y, z) = (Shared::new(y), Shared::new(z));
     room.team.each(m.div_ceil(COLUMNS), |piece| {

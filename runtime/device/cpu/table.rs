@@ -5,7 +5,8 @@ use pleach_shaders::spec::{Args, Call};
 use super::elementwise::no_need;
 use super::memory::{Need, Room};
 use super::{
-    attention, attention_backward, cache, elementwise, embed, gate, head, heads, matmul, noise, norms, optimizer, reduce,
+    attention, attention_backward, cache, elementwise, embed, gate, head, heads, matmul, noise, norms, optimizer,
+    reduce,
 };
 
 /// A fast version of an op.

@@ -25,27 +25,13 @@ enum Rule {
 }
 
 /// Lays both splits out from the journal's files.
-pub(super) fn out(
-    journal: Journal,
-    options: &PrepareOptions,
-    separate: bool,
-) -> Result<Prepared, Fault> {
+pub(super) fn out(journal: Journal, options: &PrepareOptions, separate: bool) -> Result<Prepared, Fault> {
     let rule = choose(&journal, options, separate)?;
-    let create = |split| {
-        CacheWriter::create(
-            &split_path(&journal.folder, split),
-            journal.width,
-            journal.fingerprint,
-        )
-    };
+    let create = |split| CacheWriter::create(&split_path(&journal.folder, split), journal.width, journal.fingerprint);
     let (mut train, mut validation) = (create(Split::Train)?, create(Split::Validation)?);
     let path = journal.tokens_path();
     let file = File::open(&path).map_err(|error| Fault::disk("read", &path, &error))?;
-    let mut tokens = Tokens {
-        path: &path,
-        file: BufReader::with_capacity(1 << 18, file),
-        buffer: vec![0; 1 << 16],
-    };
+    let mut tokens = Tokens { path: &path, file: BufReader::with_capacity(1 << 18, file), buffer: vec![0; 1 << 16] };
     let width = u64::from(journal.width);
     let mut number = 0;
     each(&journal.documents_path(), &mut |document| {
@@ -57,11 +43,7 @@ pub(super) fn out(
             _ => document.tokens,
         };
         tokens.copy(to_train * width, &mut train, options.boundaries)?;
-        tokens.copy(
-            (document.tokens - to_train) * width,
-            &mut validation,
-            options.boundaries,
-        )?;
+        tokens.copy((document.tokens - to_train) * width, &mut validation, options.boundaries)?;
         number += 1;
         Ok(())
     })?;

@@ -55,13 +55,9 @@ impl Prepared {
         let same = found.fingerprint == blake3::Hash::from(*fingerprint).to_hex().as_str();
         let whole = |split| {
             let cache = super::open_split(folder, split)?;
-            cache
-                .verify()
-                .map(|()| cache.header().fingerprint == *fingerprint)
+            cache.verify().map(|()| cache.header().fingerprint == *fingerprint)
         };
-        let sound = [Split::Train, Split::Validation]
-            .into_iter()
-            .all(|split| whole(split).unwrap_or(false));
+        let sound = [Split::Train, Split::Validation].into_iter().all(|split| whole(split).unwrap_or(false));
         (same && sound).then_some(found)
     }
 
@@ -74,10 +70,7 @@ impl Prepared {
         let disk = |error| Fault::disk("read", &path, &error);
         let text = std::fs::read(&path).map_err(disk)?;
         let found = serde_json::from_slice::<Prepared>(&text);
-        Ok(Prepared {
-            folder: folder.to_path_buf(),
-            ..found.map_err(|error| disk(error.into()))?
-        })
+        Ok(Prepared { folder: folder.to_path_buf(), ..found.map_err(|error| disk(error.into()))? })
     }
 
     pub(super) fn record(&self) -> Result<(), Fault> {
@@ -107,11 +100,7 @@ impl Prepared {
             0..=8 => "add text to the sources".to_owned(),
             tokens => format!("add text, or set context to {} or less", tokens - 1),
         };
-        Err(Refusal::new(
-            "the corpus is shorter than one context",
-            detail,
-            hint,
-        ))
+        Err(Refusal::new("the corpus is shorter than one context", detail, hint))
     }
 }
 
@@ -152,12 +141,7 @@ impl Document {
     pub(super) const BYTES: usize = 32;
 
     fn to_bytes(self) -> [u8; Document::BYTES] {
-        let words = [
-            self.tokens,
-            self.text,
-            self.hash,
-            u64::from(self.validation),
-        ];
+        let words = [self.tokens, self.text, self.hash, u64::from(self.validation)];
         let mut bytes = [0; Document::BYTES];
         for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
             chunk.copy_from_slice(&word.to_le_bytes());
@@ -167,12 +151,7 @@ impl Document {
 
     pub(super) fn from_bytes(bytes: &[u8; Document::BYTES]) -> Document {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[8 * at + i]));
-        Document {
-            tokens: word(0),
-            text: word(1),
-            hash: word(2),
-            validation: word(3) != 0,
-        }
+        Document { tokens: word(0), text: word(1), hash: word(2), validation: word(3) != 0 }
     }
 }
 
@@ -193,48 +172,27 @@ impl Journal {
         let read = std::fs::read(folder.join(STATE)).ok();
         let noted = read.and_then(|text| serde_json::from_slice::<State>(&text).ok());
         let noted = noted.filter(|state| state.fingerprint == name);
-        let length =
-            |file: &str| std::fs::metadata(folder.join(file)).map_or(0, |about| about.len());
-        let ends = |state: &State| {
-            (
-                state.tokens * u64::from(width),
-                state.documents * Document::BYTES as u64,
-            )
-        };
+        let length = |file: &str| std::fs::metadata(folder.join(file)).map_or(0, |about| about.len());
+        let ends = |state: &State| (state.tokens * u64::from(width), state.documents * Document::BYTES as u64);
         let noted = noted.filter(|state| {
             let (tokens, documents) = ends(state);
             length(TOKENS) >= tokens && length(DOCUMENTS) >= documents
         });
-        let state = noted.unwrap_or_else(|| State {
-            fingerprint: name,
-            ..State::default()
-        });
+        let state = noted.unwrap_or_else(|| State { fingerprint: name, ..State::default() });
         let (tokens, documents) = ends(&state);
         let open = |file: &str, end: u64| {
             let path = folder.join(file);
-            let open = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path);
+            let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             // What was written after the last note is written again.
             let cut = open.and_then(|mut file| {
                 file.set_len(end)?;
                 file.seek(SeekFrom::Start(end))?;
                 Ok(file)
             });
-            cut.map(|file| BufWriter::with_capacity(1 << 18, file))
-                .map_err(|error| Fault::disk("open", &path, &error))
+            cut.map(|file| BufWriter::with_capacity(1 << 18, file)).map_err(|error| Fault::disk("open", &path, &error))
         };
         let (tokens, documents) = (open(TOKENS, tokens)?, open(DOCUMENTS, documents)?);
-        Ok(Journal {
-            folder: folder.to_path_buf(),
-            fingerprint,
-            width,
-            state,
-            tokens,
-            documents,
-        })
+        Ok(Journal { folder: folder.to_path_buf(), fingerprint, width, state, tokens, documents })
     }
 
     pub(super) fn state(&self) -> &State {
@@ -266,17 +224,9 @@ impl Journal {
         }
         if piece.first {
             let mut hasher = blake3::Hasher::new();
-            let digest = hasher
-                .update(&seed.to_le_bytes())
-                .update(piece.text.as_bytes())
-                .finalize();
+            let digest = hasher.update(&seed.to_le_bytes()).update(piece.text.as_bytes()).finalize();
             let hash = u64::from_le_bytes(std::array::from_fn(|i| digest.as_bytes()[i]));
-            self.state.open = Document {
-                tokens: 0,
-                text: 0,
-                hash,
-                validation,
-            };
+            self.state.open = Document { tokens: 0, text: 0, hash, validation };
             self.put(marks.0)?;
         }
         self.put(ids)?;
@@ -292,10 +242,7 @@ impl Journal {
     }
 
     fn put(&mut self, ids: &[u32]) -> Result<(), Fault> {
-        let outcome = ids.iter().try_for_each(|id| {
-            self.tokens
-                .write_all(&id.to_le_bytes()[..self.width as usize])
-        });
+        let outcome = ids.iter().try_for_each(|id| self.tokens.write_all(&id.to_le_bytes()[..self.width as usize]));
         outcome.map_err(|error| Fault::disk("write", &self.tokens_path(), &error))?;
         self.state.tokens += ids.len() as u64;
         self.state.open.tokens += ids.len() as u64;

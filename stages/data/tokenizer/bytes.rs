@@ -25,15 +25,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(inner: &tokenizers::Tokenizer, json: &Value) -> Table {
-        let decoder = json
-            .get("decoder")
-            .map(Value::to_string)
-            .unwrap_or_default();
+        let decoder = json.get("decoder").map(Value::to_string).unwrap_or_default();
         let spelling = match () {
             () if decoder.contains("\"ByteLevel\"") => Spelling::ByteLevel,
-            () if decoder.contains('\u{2581}') || decoder.contains("\"Metaspace\"") => {
-                Spelling::Pieces
-            }
+            () if decoder.contains('\u{2581}') || decoder.contains("\"Metaspace\"") => Spelling::Pieces,
             () => Spelling::Plain,
         };
         let largest = inner.get_vocab(true).into_values().max();
@@ -71,11 +66,7 @@ impl Table {
         if self.silent.get(id).copied().unwrap_or(true) {
             return &[];
         }
-        let start = if id == 0 {
-            0
-        } else {
-            self.ends[id - 1] as usize
-        };
+        let start = if id == 0 { 0 } else { self.ends[id - 1] as usize };
         &self.bytes[start..self.ends[id] as usize]
     }
 
@@ -93,9 +84,7 @@ fn spell(name: &str, spelling: Spelling, alphabet: &HashMap<char, u8>) -> Vec<u8
             bytes.unwrap_or_else(|| name.as_bytes().to_vec())
         }
         Spelling::Pieces => {
-            let byte = name
-                .strip_prefix("<0x")
-                .and_then(|hex| hex.strip_suffix('>'));
+            let byte = name.strip_prefix("<0x").and_then(|hex| hex.strip_suffix('>'));
             match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                 Some(byte) => vec![byte],
                 None => name.replace('\u{2581}', " ").into_bytes(),
@@ -125,8 +114,7 @@ fn alphabet() -> HashMap<char, u8> {
 /// The vocabulary of a tokenizer that knows single characters and nothing else.
 pub(super) fn characters(json: &Value) -> Option<HashMap<char, u32>> {
     let model = json.get("model")?;
-    let split =
-        json.pointer("/pre_tokenizer/pattern/Regex")?.as_str()? == super::train::EACH_CHARACTER;
+    let split = json.pointer("/pre_tokenizer/pattern/Regex")?.as_str()? == super::train::EACH_CHARACTER;
     if model.get("type")?.as_str()? != "WordLevel" || !split || !json.get("normalizer")?.is_null() {
         return None;
     }

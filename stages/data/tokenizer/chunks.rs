@@ -27,9 +27,7 @@ pub(super) fn seams(text: &str) -> impl Iterator<Item = &str> {
             return None;
         }
         let bytes = text.as_bytes();
-        let end = (start + 1..bytes.len())
-            .find(|&at| is_seam(bytes, at))
-            .unwrap_or(bytes.len());
+        let end = (start + 1..bytes.len()).find(|&at| is_seam(bytes, at)).unwrap_or(bytes.len());
         let chunk = &text[start..end];
         start = end;
         Some(chunk)
@@ -39,12 +37,8 @@ pub(super) fn seams(text: &str) -> impl Iterator<Item = &str> {
 /// Whether a tokenizer's ids of a text are those of its chunks laid end to end.
 pub(super) fn apply(json: &Value) -> bool {
     let known = |split: &Value| {
-        split["type"] == "ByteLevel"
-            && split["use_regex"] != false
-            && split["add_prefix_space"] == false
-            || split["type"] == "Split"
-                && split["pattern"]["Regex"] == QWEN2
-                && split["behavior"] == "Isolated"
+        split["type"] == "ByteLevel" && split["use_regex"] != false && split["add_prefix_space"] == false
+            || split["type"] == "Split" && split["pattern"]["Regex"] == QWEN2 && split["behavior"] == "Isolated"
     };
     let split = &json["pre_tokenizer"];
     let first = match split["type"] == "Sequence" {
@@ -55,13 +49,8 @@ pub(super) fn apply(json: &Value) -> bool {
     let model = &json["model"];
     let whole = model["dropout"].is_null() && model["type"] == "BPE";
     // A token of several words would be torn.
-    let added = json["added_tokens"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let wordy = |token: &Value| {
-        token["special"] != true && token["content"].as_str().is_none_or(|t| t.contains(' '))
-    };
+    let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let wordy = |token: &Value| token["special"] != true && token["content"].as_str().is_none_or(|t| t.contains(' '));
     known(first) && composed && whole && !added.iter().any(wordy)
 }
 
@@ -73,10 +62,7 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder {
-            tokenizer,
-            known: HashMap::new(),
-        }
+        Encoder { tokenizer, known: HashMap::new() }
     }
 
     /// The ids of a text.

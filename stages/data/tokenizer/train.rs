@@ -48,12 +48,14 @@ impl Split {
     }
 
     fn pre_tokenizer(self) -> Value {
-        let bytes = |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+        let bytes =
+            |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
         match self {
             // The library's ByteLevel has GPT-2's pattern built in.
             Split::Gpt2 => bytes(true),
             Split::Qwen2 => {
-                let split = json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false});
+                let split =
+                    json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false});
                 json!({"type": "Sequence", "pretokenizers": [split, bytes(false)]})
             }
         }
@@ -75,17 +77,8 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> TrainOptions {
-        let marks = [END_OF_TEXT]
-            .iter()
-            .chain(&CHAT_MARKS)
-            .map(|mark| mark.to_string())
-            .collect();
-        TrainOptions {
-            vocab: 4096,
-            split: Split::Gpt2,
-            marks,
-            min_frequency: 2,
-        }
+        let marks = [END_OF_TEXT].iter().chain(&CHAT_MARKS).map(|mark| mark.to_string()).collect();
+        TrainOptions { vocab: 4096, split: Split::Gpt2, marks, min_frequency: 2 }
     }
 }
 
@@ -100,38 +93,17 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
     let what = "could not train a tokenizer";
     let least = 256 + options.marks.len();
     if options.vocab < least {
-        let detail = format!(
-            "vocab = {} holds not even the 256 bytes and {} marks",
-            options.vocab,
-            least - 256
-        );
-        return Err(Refusal::new(
-            what,
-            detail,
-            format!("use at least {least}; 4096 suits small models"),
-        ));
+        let detail = format!("vocab = {} holds not even the 256 bytes and {} marks", options.vocab, least - 256);
+        return Err(Refusal::new(what, detail, format!("use at least {least}; 4096 suits small models")));
     }
     if TAKEN.contains(&options.vocab) {
-        let detail = format!(
-            "converters take a vocabulary of {} for another model's",
-            options.vocab
-        );
-        return Err(Refusal::new(
-            what,
-            detail,
-            format!("use {} instead", options.vocab + 64),
-        ));
+        let detail = format!("converters take a vocabulary of {} for another model's", options.vocab);
+        return Err(Refusal::new(what, detail, format!("use {} instead", options.vocab + 64)));
     }
     if sample.iter().all(String::is_empty) {
-        return Err(Refusal::new(
-            what,
-            "the sample holds no text",
-            "check the sources",
-        ));
+        return Err(Refusal::new(what, "the sample holds no text", "check the sources"));
     }
-    let ours = |error: &dyn std::fmt::Display| {
-        Refusal::new(what, error.to_string(), "report this: it should not be")
-    };
+    let ours = |error: &dyn std::fmt::Display| Refusal::new(what, error.to_string(), "report this: it should not be");
     let blank = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": options.split.pre_tokenizer(), "post_processor": null,
@@ -140,14 +112,9 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
             "vocab": {}, "merges": []},
     });
-    let mut inner =
-        tokenizers::Tokenizer::from_bytes(blank.to_string()).map_err(|error| ours(&error))?;
+    let mut inner = tokenizers::Tokenizer::from_bytes(blank.to_string()).map_err(|error| ours(&error))?;
     let counts = count_words(&inner, &sample).map_err(|error| ours(&error))?;
-    let marks = options
-        .marks
-        .iter()
-        .map(|mark| AddedToken::from(mark.clone(), true))
-        .collect();
+    let marks = options.marks.iter().map(|mark| AddedToken::from(mark.clone(), true)).collect();
     let trainer = BpeTrainerBuilder::new()
         .vocab_size(options.vocab)
         .min_frequency(options.min_frequency)
@@ -157,20 +124,11 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
         .build();
     let mut model = BPE::default();
     // In a pool of our own: the library would otherwise start the process-wide one.
-    let pool = rayon::ThreadPoolBuilder::new()
-        .build()
-        .map_err(|error| ours(&error))?;
-    let counts = counts
-        .into_iter()
-        .map(|(word, count)| (word.into(), count))
-        .collect();
-    let marks = pool
-        .install(|| trainer.do_train(&counts, &mut model))
-        .map_err(|error| ours(&error))?;
+    let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| ours(&error))?;
+    let counts = counts.into_iter().map(|(word, count)| (word.into(), count)).collect();
+    let marks = pool.install(|| trainer.do_train(&counts, &mut model)).map_err(|error| ours(&error))?;
     inner.with_model(model);
-    inner
-        .add_special_tokens(marks)
-        .map_err(|error| ours(&error))?;
+    inner.add_special_tokens(marks).map_err(|error| ours(&error))?;
     let text = inner.to_string(false).map_err(|error| ours(&error))?;
     let mut file: Value = serde_json::from_str(&text).map_err(|error| ours(&error))?;
     if let Some(mark) = options.marks.first() {
@@ -180,10 +138,7 @@ pub fn train(sample: Vec<String>, options: &TrainOptions) -> Result<Tokenizer, R
 }
 
 /// How often each word of the split occurs. A text falls into few different chunks, and each is split once.
-fn count_words(
-    inner: &tokenizers::Tokenizer,
-    sample: &[String],
-) -> tokenizers::Result<HashMap<String, u64>> {
+fn count_words(inner: &tokenizers::Tokenizer, sample: &[String]) -> tokenizers::Result<HashMap<String, u64>> {
     let mut chunks: HashMap<&str, u64> = HashMap::new();
     for chunk in sample.iter().flat_map(|text| seams(text)) {
         *chunks.entry(chunk).or_default() += 1;
@@ -219,17 +174,10 @@ fn begins_with(mark: &str) -> Value {
 pub fn characters(of: &BTreeSet<char>) -> Result<Tokenizer, Refusal> {
     let what = "could not make a vocabulary of characters";
     if of.is_empty() {
-        return Err(Refusal::new(
-            what,
-            "the corpus holds no character",
-            "check the sources",
-        ));
+        return Err(Refusal::new(what, "the corpus holds no character", "check the sources"));
     }
-    let vocab: serde_json::Map<String, Value> = of
-        .iter()
-        .enumerate()
-        .map(|(id, c)| (c.to_string(), Value::from(id)))
-        .collect();
+    let vocab: serde_json::Map<String, Value> =
+        of.iter().enumerate().map(|(id, c)| (c.to_string(), Value::from(id))).collect();
     let file = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": EACH_CHARACTER}, "behavior": "Isolated", "invert": false},
@@ -238,6 +186,5 @@ pub fn characters(of: &BTreeSet<char>) -> Result<Tokenizer, Refusal> {
         // The format asks for the name of a token for the unknown; there is none.
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unknown>"},
     });
-    Tokenizer::from_json(&file.to_string(), None)
-        .map_err(|error| Refusal::new(what, error, "report this"))
+    Tokenizer::from_json(&file.to_string(), None).map_err(|error| Refusal::new(what, error, "report this"))
 }

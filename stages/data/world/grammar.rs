@@ -8,9 +8,7 @@
 //! - `#relation left right` says which fact of the world the sentence states;
 //! - words are written in lower case: the first word of a sentence and of a quotation is raised by the writer.
 
-use super::facts::{
-    ANIMALS, COLOURS, Gender, PEOPLE, PESTS, PLACES, PLANTS, Relation, SEASONS, TOOLS, Use,
-};
+use super::facts::{ANIMALS, COLOURS, Gender, PEOPLE, PESTS, PLACES, PLANTS, Relation, SEASONS, TOOLS, Use};
 use super::rules;
 use std::collections::{BTreeMap, HashMap};
 
@@ -100,41 +98,17 @@ impl Rules {
     /// Compiles the rules.
     pub(super) fn new() -> Rules {
         let sentences: usize = rules::SENTENCES.iter().map(|table| table.len()).sum();
-        let tables: Vec<_> = rules::SENTENCES
-            .iter()
-            .copied()
-            .flatten()
-            .chain(rules::PHRASES)
-            .copied()
-            .collect();
-        let names = tables
-            .iter()
-            .enumerate()
-            .map(|(number, (name, _))| (*name, number))
-            .collect();
-        let mut compiler = Compiler {
-            names,
-            forms: BTreeMap::new(),
-            lexicon: Vec::new(),
-        };
-        let groups = tables
-            .iter()
-            .map(|(_, frames)| frames.iter().map(|text| compiler.frame(text)).collect())
-            .collect();
-        Rules {
-            groups,
-            sentences,
-            names: compiler.names,
-            lexicon: compiler.lexicon,
-        }
+        let tables: Vec<_> = rules::SENTENCES.iter().copied().flatten().chain(rules::PHRASES).copied().collect();
+        let names = tables.iter().enumerate().map(|(number, (name, _))| (*name, number)).collect();
+        let mut compiler = Compiler { names, forms: BTreeMap::new(), lexicon: Vec::new() };
+        let groups =
+            tables.iter().map(|(_, frames)| frames.iter().map(|text| compiler.frame(text)).collect()).collect();
+        Rules { groups, sentences, names: compiler.names, lexicon: compiler.lexicon }
     }
 
     /// The number of a group.
     pub(super) fn group(&self, name: &str) -> usize {
-        *self
-            .names
-            .get(name)
-            .unwrap_or_else(|| panic!("the rules have no group {name:?}"))
+        *self.names.get(name).unwrap_or_else(|| panic!("the rules have no group {name:?}"))
     }
 
     /// Everything that the variables may stand for before a word is read.
@@ -191,9 +165,7 @@ fn spell(kind: Kind, id: usize, form: &str) -> Option<String> {
         (Kind::Person, "him") => pronoun("her", "him"),
         (Kind::Person, "his") => pronoun("her", "his"),
         (Kind::Person, "trade") => PEOPLE[id].trade.to_owned(),
-        (Kind::Plant, "dish") => {
-            Some(PLANTS[id].dish.to_owned()).filter(|dish| !dish.is_empty())?
-        }
+        (Kind::Plant, "dish") => Some(PLANTS[id].dish.to_owned()).filter(|dish| !dish.is_empty())?,
         (Kind::Plant, _) => both(PLANTS[id].one, PLANTS[id].many),
         (Kind::Pest, _) => both(PESTS[id].one, PESTS[id].many),
         (Kind::Animal, _) => both(ANIMALS[id].one, ANIMALS[id].many),
@@ -235,9 +207,7 @@ impl Compiler {
                 b'<' => {
                     let name = &word[1..word.len() - 1];
                     let group = self.names.get(name);
-                    Item::Group(
-                        *group.unwrap_or_else(|| panic!("the rules have no group {name:?}")),
-                    )
+                    Item::Group(*group.unwrap_or_else(|| panic!("the rules have no group {name:?}")))
                 }
                 _ => Item::Word(word),
             });
@@ -247,24 +217,21 @@ impl Compiler {
 
     fn form(&mut self, kind: Kind, form: &str) -> usize {
         let lexicon = &mut self.lexicon;
-        *self
-            .forms
-            .entry((kind, form.to_owned()))
-            .or_insert_with(|| {
-                let mut phrases: Vec<Entry> = Vec::new();
-                for id in 0..size(kind) {
-                    let Some(text) = spell(kind, id, form) else {
-                        continue;
-                    };
-                    let phrase: Vec<String> = text.split(' ').map(str::to_owned).collect();
-                    match phrases.iter_mut().find(|(known, _)| *known == phrase) {
-                        Some((_, meanings)) => *meanings |= 1 << id,
-                        None => phrases.push((phrase, 1 << id)),
-                    }
+        *self.forms.entry((kind, form.to_owned())).or_insert_with(|| {
+            let mut phrases: Vec<Entry> = Vec::new();
+            for id in 0..size(kind) {
+                let Some(text) = spell(kind, id, form) else {
+                    continue;
+                };
+                let phrase: Vec<String> = text.split(' ').map(str::to_owned).collect();
+                match phrases.iter_mut().find(|(known, _)| *known == phrase) {
+                    Some((_, meanings)) => *meanings |= 1 << id,
+                    None => phrases.push((phrase, 1 << id)),
                 }
-                lexicon.push(phrases);
-                lexicon.len() - 1
-            })
+            }
+            lexicon.push(phrases);
+            lexicon.len() - 1
+        })
     }
 }
 
@@ -283,13 +250,7 @@ fn fact(text: &str) -> (Relation, usize, usize) {
         Some("friend") => Relation::Friend,
         other => panic!("the rules have no relation {other:?}"),
     };
-    let mut next = || {
-        variable(
-            words
-                .next()
-                .unwrap_or_else(|| panic!("{text:?} lacks a variable")),
-        )
-    };
+    let mut next = || variable(words.next().unwrap_or_else(|| panic!("{text:?} lacks a variable")));
     (relation, next(), next())
 }
 
@@ -304,10 +265,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
         }
         let mut tail = Vec::new();
         loop {
-            let mark = rest
-                .chars()
-                .next_back()
-                .filter(|c| matches!(c, ',' | '.' | '!' | '?' | '"'));
+            let mark = rest.chars().next_back().filter(|c| matches!(c, ',' | '.' | '!' | '?' | '"'));
             let Some(mark) = mark else { break };
             tail.push(mark.to_string());
             rest = &rest[..rest.len() - 1];
@@ -351,10 +309,7 @@ pub(super) fn raised(words: &[String]) -> Vec<bool> {
 /// The word with its first letter raised.
 pub(super) fn raise(word: &str) -> String {
     let mut chars = word.chars();
-    chars
-        .next()
-        .map(|first| first.to_ascii_uppercase().to_string() + chars.as_str())
-        .unwrap_or_default()
+    chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
 }
 
 /// Words and marks as a line of text.

@@ -39,10 +39,7 @@ impl Parser {
     /// Compiles the grammar.
     pub fn new() -> Parser {
         let rules = Rules::new();
-        Parser {
-            anything: rules.anything(),
-            rules,
-        }
+        Parser { anything: rules.anything(), rules }
     }
 
     /// Whether the sentence is one of the world's, to the letter.
@@ -87,20 +84,8 @@ impl Parser {
         let raised = raised(&words);
         for frame in self.rules.groups[..self.rules.sentences].iter().flatten() {
             let mut hit = |bindings: &Bindings| !confused(bindings) && found(frame, bindings);
-            let mut attempt = Attempt {
-                rules: &self.rules,
-                words: &words,
-                raised: &raised,
-                found: &mut hit,
-            };
-            if attempt.walk(
-                Rest {
-                    items: &frame.items,
-                    next: None,
-                },
-                0,
-                &self.anything,
-            ) {
+            let mut attempt = Attempt { rules: &self.rules, words: &words, raised: &raised, found: &mut hit };
+            if attempt.walk(Rest { items: &frame.items, next: None }, 0, &self.anything) {
                 return;
             }
         }
@@ -116,24 +101,12 @@ impl Attempt<'_> {
                 None => at == self.words.len() && (self.found)(bindings),
             };
         };
-        let after = Rest {
-            items,
-            next: rest.next,
-        };
+        let after = Rest { items, next: rest.next };
         let rules = self.rules;
         match item {
             Item::Word(word) => self.is(at, word) && self.walk(after, at + 1, bindings),
             Item::Group(group) => {
-                let enter = |frame: &Frame| {
-                    self.walk(
-                        Rest {
-                            items: &frame.items,
-                            next: Some(&after),
-                        },
-                        at,
-                        bindings,
-                    )
-                };
+                let enter = |frame: &Frame| self.walk(Rest { items: &frame.items, next: Some(&after) }, at, bindings);
                 rules.groups[*group].iter().any(enter)
             }
             Item::Slot(variable, form) => rules.lexicon[*form].iter().any(|(phrase, meanings)| {
@@ -172,10 +145,7 @@ pub fn sentences(text: &str) -> Vec<&str> {
         let ends = !open && (stop(bytes[at]) || quote && at > 0 && stop(bytes[at - 1]));
         let rest = text.get(at + 1..).unwrap_or_default();
         let apart = rest.is_empty() || rest.starts_with(char::is_whitespace);
-        let continues = quote
-            && rest
-                .trim_start()
-                .starts_with(|c: char| c.is_ascii_lowercase());
+        let continues = quote && rest.trim_start().starts_with(|c: char| c.is_ascii_lowercase());
         if ends && apart && !continues {
             push(&mut found, &text[start..=at]);
             start = at + 1;

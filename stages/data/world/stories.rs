@@ -4,9 +4,7 @@
 //! beats of one arc: an opening, the garden and a fact about it, an event with its cause, help, what came of it, an
 //! ending. Story `n` of a seed depends on seed and `n` alone.
 
-use super::facts::{
-    ANIMALS, COLOURS, PEOPLE, PESTS, PLACES, PLANTS, SEASONS, TOOLS, Use, plant, position, somebody,
-};
+use super::facts::{ANIMALS, COLOURS, PEOPLE, PESTS, PLACES, PLANTS, SEASONS, TOOLS, Use, plant, position, somebody};
 use super::grammar::{Bindings, Item, Rules, line, raise, raised, variable};
 use crate::data::random::Dice;
 
@@ -47,47 +45,14 @@ const ARCS: &[(Needs, &[&str])] = &[
     ),
     (
         Needs::Dry,
-        &[
-            "dry",
-            "dry_harm",
-            "worry|lament",
-            "to_friend",
-            "dry_help",
-            "dry_work",
-            "rain",
-            "recovered",
-            "thanks",
-            "end",
-        ],
+        &["dry", "dry_harm", "worry|lament", "to_friend", "dry_help", "dry_work", "rain", "recovered", "thanks", "end"],
     ),
     (
         Needs::Anything,
-        &[
-            "lost",
-            "search",
-            "worry",
-            "to_friend",
-            "lost_help",
-            "found",
-            "glad",
-            "thanks",
-            "?reply",
-            "lost_end",
-        ],
+        &["lost", "search", "worry", "to_friend", "lost_help", "found", "glad", "thanks", "?reply", "lost_end"],
     ),
-    (
-        Needs::Crop,
-        &[
-            "harvest", "too_many", "cook", "invite", "come", "eat", "recipe", "glad", "supper",
-            "end",
-        ],
-    ),
-    (
-        Needs::Favourite,
-        &[
-            "birthday", "idea", "liking", "picking", "giving", "gift_joy", "glad", "supper", "end",
-        ],
-    ),
+    (Needs::Crop, &["harvest", "too_many", "cook", "invite", "come", "eat", "recipe", "glad", "supper", "end"]),
+    (Needs::Favourite, &["birthday", "idea", "liking", "picking", "giving", "gift_joy", "glad", "supper", "end"]),
     (
         Needs::Anything,
         &[
@@ -102,18 +67,7 @@ const ARCS: &[(Needs, &[&str])] = &[
             "end",
         ],
     ),
-    (
-        Needs::Anything,
-        &[
-            "visitor",
-            "visitor_seen",
-            "to_friend",
-            "visitor_care",
-            "visitor_stays",
-            "glad",
-            "pest_end",
-        ],
-    ),
+    (Needs::Anything, &["visitor", "visitor_seen", "to_friend", "visitor_care", "visitor_stays", "glad", "pest_end"]),
     (
         Needs::Anything,
         &[
@@ -129,19 +83,7 @@ const ARCS: &[(Needs, &[&str])] = &[
             "end",
         ],
     ),
-    (
-        Needs::Anything,
-        &[
-            "quarrel",
-            "quarrel_harm",
-            "quarrel_words",
-            "sorry",
-            "forgiven",
-            "replant",
-            "supper",
-            "end",
-        ],
-    ),
+    (Needs::Anything, &["quarrel", "quarrel_harm", "quarrel_words", "sorry", "forgiven", "replant", "supper", "end"]),
 ];
 
 /// What an arc asks of its plant.
@@ -172,20 +114,12 @@ impl Stories {
 
     /// The stories of a seed from number `first` on: training and validation take ranges that do not meet.
     pub fn starting_at(seed: u64, first: u64) -> Stories {
-        Stories {
-            rules: Rules::new(),
-            seed,
-            next: first,
-        }
+        Stories { rules: Rules::new(), seed, next: first }
     }
 
     /// Story `number` of the seed: one paragraph of 80 to 250 words.
     pub fn story(&self, number: u64) -> String {
-        let mut teller = Teller {
-            rules: &self.rules,
-            dice: Dice::new(self.seed, number),
-            told: Vec::new(),
-        };
+        let mut teller = Teller { rules: &self.rules, dice: Dice::new(self.seed, number), told: Vec::new() };
         teller.tell()
     }
 }
@@ -230,9 +164,7 @@ impl Teller<'_> {
         plan.extend(beats);
         let mut sentences = Vec::new();
         for beat in plan {
-            let (beat, often) = beat
-                .strip_prefix('?')
-                .map_or((beat, 100), |beat| (beat, 50));
+            let (beat, often) = beat.strip_prefix('?').map_or((beat, 100), |beat| (beat, 50));
             if self.dice.chance(often) {
                 let of_plant = |group: &&str| match main {
                     Use::Flower => !group.starts_with("crop"),
@@ -279,21 +211,12 @@ impl Teller<'_> {
         set("meal", crop);
         set("favourite", favourite);
         set("pest", pest);
-        set(
-            "helper",
-            position(ANIMALS.iter().map(|animal| animal.one), PESTS[pest].helper),
-        );
+        set("helper", position(ANIMALS.iter().map(|animal| animal.one), PESTS[pest].helper));
         set("home", position(PLACES.iter().copied(), PEOPLE[hero].home));
-        set(
-            "there",
-            position(PLACES.iter().copied(), PEOPLE[friend].home),
-        );
+        set("there", position(PLACES.iter().copied(), PEOPLE[friend].home));
         set("season", season);
         set("bloom", season_of(main));
-        set(
-            "colour",
-            position(COLOURS.iter().copied(), PLANTS[main].colour),
-        );
+        set("colour", position(COLOURS.iter().copied(), PLANTS[main].colour));
         set("tool", self.dice.below(TOOLS.len()));
         cast
     }
@@ -312,14 +235,8 @@ impl Teller<'_> {
     fn expand(&mut self, group: usize, cast: &Bindings, words: &mut Vec<String>) {
         let rules = self.rules;
         let frames = &rules.groups[group];
-        let fresh: Vec<usize> = (0..frames.len())
-            .filter(|&frame| !self.told.contains(&(group, frame)))
-            .collect();
-        let frame = if fresh.is_empty() {
-            self.dice.below(frames.len())
-        } else {
-            *self.dice.pick(&fresh)
-        };
+        let fresh: Vec<usize> = (0..frames.len()).filter(|&frame| !self.told.contains(&(group, frame))).collect();
+        let frame = if fresh.is_empty() { self.dice.below(frames.len()) } else { *self.dice.pick(&fresh) };
         self.told.push((group, frame));
         for item in &frames[frame].items {
             match item {
@@ -327,11 +244,8 @@ impl Teller<'_> {
                 Item::Group(inner) => self.expand(*inner, cast, words),
                 Item::Slot(variable, form) => {
                     let meant = cast[*variable];
-                    let phrase = rules.lexicon[*form]
-                        .iter()
-                        .find(|(_, meanings)| meanings & meant != 0);
-                    let phrase = phrase
-                        .expect("every thing of a story has every form that its frames ask for");
+                    let phrase = rules.lexicon[*form].iter().find(|(_, meanings)| meanings & meant != 0);
+                    let phrase = phrase.expect("every thing of a story has every form that its frames ask for");
                     words.extend_from_slice(&phrase.0);
                 }
             }

@@ -177,10 +177,7 @@ pub(super) const SENTENCES: &Table = &[
 ];
 
 pub(super) const PHRASES: &Table = &[
-    (
-        "once",
-        &["once", "long ago", "many years ago", "not long ago"],
-    ),
+    ("once", &["once", "long ago", "many years ago", "not long ago"]),
     (
         "a_kind",
         &[
@@ -199,48 +196,14 @@ pub(super) const PHRASES: &Table = &[
             "an honest",
         ],
     ),
-    (
-        "cosy",
-        &[
-            "small", "big", "little", "white", "pretty", "crooked", "warm", "narrow",
-        ],
-    ),
-    (
-        "small",
-        &["small", "big", "little", "pretty", "quiet", "sunny"],
-    ),
-    (
-        "lovely",
-        &[
-            "lovely",
-            "beautiful",
-            "healthy",
-            "strong",
-            "bright",
-            "wonderful",
-        ],
-    ),
+    ("cosy", &["small", "big", "little", "white", "pretty", "crooked", "warm", "narrow"]),
+    ("small", &["small", "big", "little", "pretty", "quiet", "sunny"]),
+    ("lovely", &["lovely", "beautiful", "healthy", "strong", "bright", "wonderful"]),
     ("weak", &["weak", "pale", "sick", "tired"]),
     ("good", &["good", "fresh", "sweet", "tasty"]),
-    (
-        "happy",
-        &[
-            "happy",
-            "glad",
-            "very happy",
-            "proud",
-            "cheerful",
-            "full of joy",
-        ],
-    ),
-    (
-        "sad",
-        &["sad", "worried", "very sad", "unhappy", "afraid", "angry"],
-    ),
-    (
-        "hard",
-        &["hard", "slowly", "carefully", "quietly", "for hours"],
-    ),
+    ("happy", &["happy", "glad", "very happy", "proud", "cheerful", "full of joy"]),
+    ("sad", &["sad", "worried", "very sad", "unhappy", "afraid", "angry"]),
+    ("hard", &["hard", "slowly", "carefully", "quietly", "for hours"]),
     ("quickly", &["quickly", "slowly", "at once", "carefully"]),
     ("said", &["said", "answered", "replied"]),
     ("cried", &["cried", "called", "shouted"]),
@@ -259,25 +222,8 @@ pub(super) const PHRASES: &Table = &[
     ),
     (
         "later",
-        &[
-            "the next day",
-            "the next morning",
-            "a few days later",
-            "a week later",
-            "soon",
-            "after some time",
-            "at last",
-        ],
+        &["the next day", "the next morning", "a few days later", "a week later", "soon", "after some time", "at last"],
     ),
     ("then", &["then", "after that", "so", "the same day"]),
-    (
-        "hidden",
-        &[
-            "under the bench",
-            "behind the shed",
-            "in the high grass",
-            "under some leaves",
-            "next to the fence",
-        ],
-    ),
+    ("hidden", &["under the bench", "behind the shed", "in the high grass", "under some leaves", "next to the fence"]),
 ];
