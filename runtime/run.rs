@@ -116,9 +116,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Locks the run folder and starts the tree. A second process on the same folder is refused.
-    pub fn start(plan: RunPlan) -> Result<Run, Fault> {
-        let lock = RunLock::take(&plan.folder)?;
+    /// Starts the tree. The lock is the run folder's: a second process on the same folder was refused when it was taken.
+    pub fn start(plan: RunPlan, lock: RunLock) -> Result<Run, Fault> {
         let control = Control::new();
         let (bus, events) = Bus::new();
         let bus = Arc::new(bus);

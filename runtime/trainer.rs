@@ -105,7 +105,7 @@ impl Trainer {
         let plan = self.plan.clone();
         let (facts, held) = self.crew.begin(plan.blueprint.clone())?;
         let (newest, from_vault, lost) = self.crew.newest()?;
-        let data = self.crew.fingerprint(&*plan.stage)?;
+        let data = plan.stage.data()?.fingerprint();
         let fresh = Progress { data: data.clone(), seed: plan.seed, tiles: facts.tiles.clone(), ..Progress::default() };
         let from = match &newest {
             Some(_) if from_vault => "memory",
@@ -232,7 +232,8 @@ impl Trainer {
 
     fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
         let state = self.crew.state(self.progress.step)?;
-        Ok(Arc::new(Keepsake { progress: self.progress.clone(), state }))
+        let device = self.crew.facts.clone().expect("the crew has begun");
+        Ok(Arc::new(Keepsake { progress: self.progress.clone(), device, state }))
     }
 
     /// A copy into the vault.

@@ -12,9 +12,12 @@ pub mod cast;
 pub mod dropout;
 pub mod embed;
 pub mod gate;
+pub mod gemm;
 pub mod grid;
+pub mod head;
 pub mod head_norm;
 pub mod layer_norm;
+pub mod matmul;
 pub mod noise;
 pub mod norm_sq;
 pub mod reduce;
@@ -30,6 +33,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &embed::PAIR,
     &rms_norm::PAIR,
     &layer_norm::PAIR,
+    &matmul::PAIR,
     &head_norm::PAIR,
     &rope::PAIR,
     &attention::PAIR,
@@ -37,6 +41,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &gate::PAIR,
     &add::PAIR,
     &dropout::PAIR,
+    &head::PAIR,
     &reduce::PAIR,
     &norm_sq::PAIR,
     &adamw::PAIR,

@@ -13,11 +13,25 @@ fn loss(check: &GradientCheck, inputs: &[(Tensor, Vec<f32>, bool)], weights: &[f
     let mut local = Local::new(inputs, tick());
     let tensors: Vec<Tensor> = inputs.iter().map(|(tensor, ..)| *tensor).collect();
     let output = (check.record)(&mut local, &tensors);
-    local.data[&output.id].iter().zip(weights).map(|(&y, &w)| if w == 0.0 { 0.0 } else { f64::from(y) * f64::from(w) }).sum()
+    local.data[&output.id]
+        .iter()
+        .zip(weights)
+        .map(|(&y, &w)| if w == 0.0 { 0.0 } else { f64::from(y) * f64::from(w) })
+        .sum()
 }
 
 fn tick() -> Tick {
-    Tick { step: 3, seed_lo: 17, seed_hi: 5, draw: 2, learning_rate: 1e-2, bias1: 0.5, bias2: 0.1, clip: 0.7, ..Tick::default() }
+    Tick {
+        step: 3,
+        seed_lo: 17,
+        seed_hi: 5,
+        draw: 2,
+        learning_rate: 1e-2,
+        bias1: 0.5,
+        bias2: 0.1,
+        clip: 0.7,
+        ..Tick::default()
+    }
 }
 
 /// The weights of the outputs: random; a root (the head) brings its own derivatives, the input of the output's shape.
@@ -25,9 +39,11 @@ fn weights(check: &GradientCheck, local: &Local, output: Tensor, random: &mut Ra
     if !local.has_root() {
         return (0..output.shape.len()).map(|_| random.normal()).collect();
     }
-    let given = check.inputs.iter().rev().find(|(tensor, _, wanted)| {
-        !wanted && tensor.dtype == Dtype::F32 && tensor.shape == output.shape
-    });
+    let given = check
+        .inputs
+        .iter()
+        .rev()
+        .find(|(tensor, _, wanted)| !wanted && tensor.dtype == Dtype::F32 && tensor.shape == output.shape);
     given.unwrap_or_else(|| panic!("{}: a root needs its derivatives among the inputs", check.name)).1.clone()
 }
 
@@ -125,7 +141,8 @@ fn a_wrong_rule_is_noticed() {
         y
     }
     let x = Tensor { id: 0, shape: Shape::new(&[5]), dtype: Dtype::F32 };
-    let check = |record| GradientCheck { name: "square", inputs: vec![(x, vec![0.5, -1.0, 2.0, 3.0, -0.1], true)], record };
+    let check =
+        |record| GradientCheck { name: "square", inputs: vec![(x, vec![0.5, -1.0, 2.0, 3.0, -0.1], true)], record };
     assert_eq!(run("test", &check(|r, inputs| record(r, inputs[0], 1.0))), 5);
     let wrong = std::panic::catch_unwind(|| run("test", &check(|r, inputs| record(r, inputs[0], 1.01))));
     assert!(wrong.is_err(), "a rule that is wrong by 1 % passed");

@@ -104,11 +104,8 @@ fn in_slots(gpu: &mut Gpu, cases: &[Case]) -> Vec<Bits> {
     let mut programs = Vec::new();
     for case in cases {
         let most = tensors(case).iter().map(|(tensor, _)| tensor.id as usize + 1).max().unwrap();
-        let empty = Activation {
-            name: "unused".into(),
-            shape: pleach_shaders::spec::Shape::new(&[1]),
-            dtype: Dtype::F32,
-        };
+        let empty =
+            Activation { name: "unused".into(), shape: pleach_shaders::spec::Shape::new(&[1]), dtype: Dtype::F32 };
         let mut activations = vec![empty; most];
         for (tensor, _) in tensors(case) {
             activations[tensor.id as usize] =
@@ -146,9 +143,7 @@ fn follows(place: &str, case: &Case, expected: &[Vec<f32>], got: &Bits, toleranc
             let got = f32::from_bits(bits);
             let fine = match is_u32(case, write) {
                 true => expected.to_bits() == bits,
-                false => {
-                    (expected - got).abs() <= allowed || expected == got || (expected.is_nan() && got.is_nan())
-                }
+                false => (expected - got).abs() <= allowed || expected == got || (expected.is_nan() && got.is_nan()),
             };
             assert!(
                 fine,

@@ -1,12 +1,17 @@
-//! All integration tests of the library in one binary.
+//! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod cpu;
 mod data;
+mod formats;
 mod gpu;
 mod gradients;
 mod kernels;
 mod local;
 mod naga;
 mod numbers;
+mod store;
+mod supervise;
+mod supervise_policy;
 mod world;

@@ -1,5 +1,7 @@
 //! The Device trait: where programs run. Two devices run the same op list.
 
+pub mod choose;
+pub mod cpu;
 pub mod gpu;
 
 use crate::fault::Fault;
@@ -75,4 +77,13 @@ pub trait Device {
     fn settle(&mut self) -> Result<(), Fault>;
     /// What it holds now.
     fn held(&self) -> Held;
+}
+
+/// Names all shaders of this build: a checkpoint keeps it, since other text may round differently.
+pub fn shaders_hash() -> String {
+    let mut hasher = blake3::Hasher::new();
+    for pair in pleach_shaders::PAIRS {
+        hasher.update(pair.name.as_bytes()).update(pair.wgsl.as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_string()
 }

@@ -245,7 +245,7 @@ fn forward(
     let hidden = decoder(&mut tape, config, weights, &ports.inputs, &mut within);
     tape.scope("head");
     let options =
-        HeadOptions { scale: 1.0, softcap: config.logit_softcap, temperature: 1.0, chunk: shapes.head_chunk };
+        HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
     let derivatives = train.then_some(ports.dnumbers);
     head::record(&mut tape, hidden, head_weight(config, weights), ports.targets, derivatives, options);
     if train {
@@ -260,7 +260,7 @@ fn decode(name: &str, config: &ModelConfig, weights: &Weights, ports: &Ports, in
     let config = &ModelConfig { dropout: 0.0, ..config.clone() };
     let mut cached = Cached { caches: &ports.caches, slots: inputs.slots, spans: inputs.inputs.spans };
     let hidden = decoder(&mut tape, config, weights, &inputs.inputs, &mut cached);
-    inputs.record_sampling(&mut tape, config, hidden, head_weight(config, weights));
+    inputs.record_sampling(&mut tape, hidden, head_weight(config, weights));
     tape.finish()
 }
 

@@ -101,8 +101,6 @@ pub struct ModelConfig {
     pub sliding_window: Option<usize>,
     /// Soft cap of attention scores; 0 = off.
     pub attention_softcap: f32,
-    /// Soft cap of logits; 0 = off.
-    pub logit_softcap: f32,
     /// Dropout rate after embedding, attention and feed-forward, in training only; 0 = off.
     pub dropout: f32,
 }
@@ -130,7 +128,6 @@ impl ModelConfig {
             tied: true,
             sliding_window: None,
             attention_softcap: 0.0,
-            logit_softcap: 0.0,
             dropout: 0.0,
         }
     }
@@ -158,7 +155,6 @@ impl ModelConfig {
             tied: true,
             sliding_window: None,
             attention_softcap: 0.0,
-            logit_softcap: 0.0,
             dropout: 0.0,
         }
     }

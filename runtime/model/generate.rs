@@ -5,11 +5,11 @@ use super::transformer::{Attend, Inputs};
 use crate::engine::layout::Allocate;
 use crate::fault::Fault;
 use crate::tape::Tape;
-use pleach_shaders::attention::{self, AttentionShape};
+use pleach_shaders::attention::{self, AttentionShape, Offsets};
 use pleach_shaders::embed::{self, Sorted};
 use pleach_shaders::matmul::{self, Epilogue};
 use pleach_shaders::spec::{Dtype, Recorder, Shape, Tensor};
-use pleach_shaders::{cache, sample};
+use pleach_shaders::{add, cache, sample};
 
 /// Recent tokens that a repetition penalty looks at, at most.
 pub const RECENT: usize = 64;
@@ -65,15 +65,13 @@ impl DecodeInputs {
     }
 
     /// Records: the hidden states of the sequences' last tokens, their logits, one sampled token each.
-    pub fn record_sampling(&self, tape: &mut Tape, config: &ModelConfig, hidden: Tensor, head: Tensor) {
+    pub fn record_sampling(&self, tape: &mut Tape, hidden: Tensor, head: Tensor) {
         tape.scope("sampling");
         let none = Sorted { order: Tensor::none(), runs: Tensor::none() };
         let last = embed::record(tape, hidden, self.last, none, None);
         let logits = matmul::record(tape, last, head, Epilogue::default());
-        let copied = pleach_shaders::add::copy_call(logits, self.logits);
-        tape.call(copied);
-        let options = sample::Options { softcap: config.logit_softcap };
-        tape.call(sample::call(logits, self.recent, self.draws, self.token, self.log_probability, options));
+        tape.call(add::copy_call(logits, self.logits, 1.0));
+        tape.call(sample::call(logits, self.recent, self.draws, self.token, self.log_probability));
     }
 }
 
@@ -92,10 +90,10 @@ impl Attend for Cached<'_> {
         let n = qkv.shape.rows();
         let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let cache = self.caches[layer];
-        tape.call(cache::append_call(qkv, self.slots, cache, queries));
+        tape.call(cache::call(qkv, self.slots, cache, queries));
         let y = tape.tensor("attention", &[n, queries], Dtype::F32);
         let lse = tape.tensor("attention lse", &[n, shape.heads], Dtype::F32);
-        tape.call(attention::forward_call(qkv, cache, self.spans, y, lse, shape, 0, keys));
+        tape.call(attention::forward_call(qkv, cache, self.spans, y, lse, shape, Offsets { k: 0, v: keys }));
         y
     }
 }

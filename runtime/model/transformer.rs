@@ -10,7 +10,7 @@ use pleach_shaders::embed::{self, Sorted};
 use pleach_shaders::head_norm::{self, HeadShape};
 use pleach_shaders::matmul::{self, Epilogue};
 use pleach_shaders::spec::Tensor;
-use pleach_shaders::{activation, dropout, gate, layer_norm, rms_norm, rope};
+use pleach_shaders::{dropout, gate, layer_norm, rms_norm, rope};
 use std::collections::HashMap;
 
 /// The weights of a model on a device, by our names.
@@ -107,7 +107,7 @@ fn block(
         let both = matmul::record(tape, y, w[&at("feed_forward.up")], up);
         gate::record(tape, both, act)
     } else {
-        matmul::record(tape, y, w[&at("feed_forward.up")], Epilogue { activation: act, ..up })
+        matmul::record(tape, y, w[&at("feed_forward.up")], Epilogue { activation: Some(act), ..up })
     };
     join(tape, config, inputs, y, w[&at("feed_forward.down")], bias("feed_forward.down"), x, site + 1)
 }

@@ -106,7 +106,7 @@ pub fn begin(spec: &WeightSpec, index: usize, seed: u64) -> Vec<f32> {
 fn normals(count: usize, seed: u64, stream: u32) -> impl Iterator<Item = f32> {
     let key = [seed as u32, (seed >> 32) as u32];
     (0..count.div_ceil(4) as u32).flat_map(move |block| {
-        let bits = noise::philox([block, stream, 0, 0x1217], key);
+        let bits = noise::philox(key, [block, stream, 0, 0x1217]);
         let mut out = [0f32; 4];
         for pair in 0..2 {
             let u1 = (f64::from(bits[2 * pair]) + 1.0) / 4_294_967_297.0;

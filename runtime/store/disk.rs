@@ -77,11 +77,12 @@ impl Store for Disk {
         if let Some(parent) = parent {
             self.make(parent)?;
         }
-        match fs::create_dir(folder) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => return Err(e),
-            _ => {}
+        let made = fs::create_dir(folder).and_then(|()| platform::sync_folder(parent.unwrap_or(Path::new("."))));
+        if made.is_err() {
+            // Left there, it would pass for a durable one the next time. One with something in it stays.
+            let _ = fs::remove_dir(folder);
         }
-        platform::sync_folder(parent.unwrap_or(Path::new(".")))
+        made
     }
 
     fn sync(&self, folder: &Path) -> io::Result<()> {

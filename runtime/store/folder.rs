@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Disk, Journal, RunLock, Snapshot, Store, ballast, checkpoint, name_of, recover, retention};
-use super::{Manifest, Recovered, read_manifest};
+use super::{Manifest, Recovered};
 use crate::fault::{Fault, FaultKind, Refusal};
 
 /// Free space kept beyond a checkpoint: four times its size, within these bounds.
@@ -65,6 +65,7 @@ impl RunFolder {
     pub fn open(store: Arc<dyn Store>, root: &Path) -> Result<RunFolder, Fault> {
         store.make(root).map_err(|e| Fault::disk("make", root, &e))?;
         let swept = recover::sweep(&*store, root)?;
+        recover::settle(&*store, root)?;
         let next_seq = recover::highest_seq(&*store, root)? + 1;
         ballast::load(&*store, root);
         let (root, doubtful) = (root.to_path_buf(), BTreeSet::new());
@@ -129,14 +130,7 @@ impl RunFolder {
 
     /// The manifests of all checkpoints that look whole (nothing is hashed), oldest first.
     pub fn checkpoints(&self) -> Result<Vec<(PathBuf, Manifest)>, Fault> {
-        let mut all = Vec::new();
-        for found in recover::candidates(&*self.store, &self.root)? {
-            if let Ok(manifest) = read_manifest(&*self.store, &found.folder) {
-                all.push((found.folder, manifest));
-            }
-        }
-        all.reverse();
-        Ok(all)
+        recover::checkpoints(&*self.store, &self.root)
     }
 
     /// Writes the next checkpoint, reads it back, and only then removes what retention no longer keeps.

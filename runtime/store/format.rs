@@ -11,6 +11,8 @@
 //! Decoding always runs under a limit that follows from the bytes that are really there, so a hostile length cannot make it
 //! allocate. Tensors never pass through here. No other module names the codec's crate.
 
+/// For derives in other packages: `#[bincode(crate = "pleach_runtime::store::format::codec")]` under the derive line.
+pub use bincode as codec;
 pub use bincode::{Decode, Encode};
 
 const CODEC_BINCODE_2: u32 = 1;
@@ -119,12 +121,17 @@ pub fn decode<T: Decode<()>>(kind: &Kind, bytes: &[u8]) -> Result<T, FormatError
 /// The body of a record, from [`open`], as a value.
 pub fn decode_body<T: Decode<()>>(kind: &Kind, body: &[u8]) -> Result<T, FormatError> {
     // The codec's limit counts memory, not file bytes: an empty string is 1 byte there and 24 here, hence the factor.
-    match body.len().saturating_mul(32) {
-        0..=0x1_0000 => decode_within::<T, 0x1_0000>(kind, body),
-        ..=0x10_0000 => decode_within::<T, 0x10_0000>(kind, body),
-        ..=0x100_0000 => decode_within::<T, 0x100_0000>(kind, body),
-        ..=0x1000_0000 => decode_within::<T, 0x1000_0000>(kind, body),
-        _ => decode_within::<T, 0x4000_0000>(kind, body),
+    let wanted = body.len().saturating_mul(32);
+    if wanted <= 1 << 16 {
+        decode_within::<T, { 1 << 16 }>(kind, body)
+    } else if wanted <= 1 << 20 {
+        decode_within::<T, { 1 << 20 }>(kind, body)
+    } else if wanted <= 1 << 24 {
+        decode_within::<T, { 1 << 24 }>(kind, body)
+    } else if wanted <= 1 << 28 {
+        decode_within::<T, { 1 << 28 }>(kind, body)
+    } else {
+        decode_within::<T, { 1 << 30 }>(kind, body)
     }
 }
 

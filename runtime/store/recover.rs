@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, discard, load, parse_name};
-use super::{Damage, Entry, EntryKind, Store, read_manifest};
+use super::{Damage, Entry, EntryKind, Manifest, Store, read_manifest};
 use crate::fault::Fault;
 
 /// The folder of all stages in a run folder.
@@ -101,6 +101,19 @@ pub(super) fn candidates(store: &dyn Store, root: &Path) -> Result<Vec<Found>, F
     Ok(all)
 }
 
+/// The manifests of all checkpoints in a run folder that look whole (nothing is hashed), oldest first. Needs no lock: for
+/// whoever looks at a run. One of them may be gone, by retention, when it is loaded.
+pub fn checkpoints(store: &dyn Store, root: &Path) -> Result<Vec<(PathBuf, Manifest)>, Fault> {
+    let mut all = Vec::new();
+    for found in candidates(store, root)? {
+        if let Ok(manifest) = read_manifest(store, &found.folder) {
+            all.push((found.folder, manifest));
+        }
+    }
+    all.reverse();
+    Ok(all)
+}
+
 /// Quarantined checkpoints, the highest number first. None where the folder cannot be listed.
 pub(super) fn quarantined(store: &dyn Store, root: &Path) -> Vec<PathBuf> {
     let all = stage_entries(store, root).unwrap_or_default();
@@ -118,6 +131,27 @@ pub(super) fn highest_seq(store: &dyn Store, root: &Path) -> Result<u64, Fault> 
         parse_name(bare.split(BESIDE).next().unwrap_or(bare)).map(|(_, seq)| seq)
     };
     Ok(stage_entries(store, root)?.iter().filter_map(|(_, name)| number(name)).max().unwrap_or(0))
+}
+
+/// Makes the folders above all checkpoints durable: a process that died may have made one, or renamed a checkpoint into it,
+/// and never come to its sync; what is saved from now on would hang in the air.
+pub(super) fn settle(store: &dyn Store, root: &Path) -> Result<(), Fault> {
+    let sync = |folder: &Path| store.sync(folder).map_err(|e| (Fault::disk("sync", folder, &e), e.kind()));
+    for above in root.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
+        match sync(above) {
+            // A folder that this user may not even open was not made by the run.
+            Err((_, io::ErrorKind::PermissionDenied)) => {}
+            done => done.map_err(|(fault, _)| fault)?,
+        }
+    }
+    let stages = root.join(STAGES);
+    let mut folders = vec![root.to_path_buf()];
+    if entries_or_none(store, root)?.iter().any(|e| e.name == STAGES) {
+        let inside = entries_or_none(store, &stages)?;
+        folders.extend(inside.iter().filter(|e| e.kind == EntryKind::Folder).map(|e| stages.join(&e.name)));
+        folders.push(stages);
+    }
+    folders.iter().try_for_each(|folder| sync(folder).map_err(|(fault, _)| fault))
 }
 
 /// Removes what a process that died left half written or half removed; the names of what was there.
@@ -146,8 +180,13 @@ pub(super) fn recover(store: &dyn Store, root: &Path) -> Result<Recovered, Fault
     let mut found = Recovered { checkpoint: None, lost: Vec::new() };
     let mut unread = None;
     for candidate in candidates(store, root)? {
-        let once = load(store, &candidate.folder, true);
-        let loaded = if matches!(once, Err(Damage::Unread(_))) { load(store, &candidate.folder, true) } else { once };
+        let loaded = match load(store, &candidate.folder, true) {
+            Err(Damage::Unread(first)) => match load(store, &candidate.folder, true) {
+                Err(Damage::Unread(_)) => Err(Damage::Unread(first)),
+                second => second,
+            },
+            once => once,
+        };
         let (why, wrong) = match loaded {
             Ok(checkpoint) if checkpoint.manifest.good => {
                 found.checkpoint = Some(checkpoint);

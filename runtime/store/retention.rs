@@ -52,6 +52,17 @@ pub fn plan(all: &[Manifest], newest: usize) -> Vec<Kept> {
     kept
 }
 
+/// What a run has to hand on or to show: of the newest stage that has a good checkpoint, the best validated one, else the
+/// last. `all` is in any order.
+pub fn best(all: &[Manifest]) -> Option<&Manifest> {
+    let newest = all.iter().filter(|m| m.good).max_by_key(|m| m.seq)?;
+    let rank = |m: &Manifest| m.validation.filter(|v| v.is_finite());
+    let of_stage = all.iter().filter(|m| m.good && m.stage == newest.stage);
+    let validated = of_stage.filter_map(|m| Some((rank(m)?, m)));
+    let best = validated.min_by(|(a, x), (b, y)| a.total_cmp(b).then(y.seq.cmp(&x.seq)));
+    Some(best.map_or(newest, |(_, m)| m))
+}
+
 /// Whether a run of `total` steps enters a new tenth between the checkpoint at `before` and the one at `step`.
 pub fn crosses_milestone(before: u64, step: u64, total: u64) -> bool {
     let tenth = |s: u64| u128::from(s) * 10 / u128::from(total.max(1));

@@ -4,7 +4,7 @@
 //! <https://github.com/huggingface/safetensors>. Reading believes nothing: every size is checked against the bytes that are
 //! there before memory is taken. Pickled files are never read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -232,7 +232,7 @@ impl<'de> Visitor<'de> for NamesVisitor {
                 return Err(A::Error::custom(format!("tensor {name:?} is named twice, too long, or one too many")));
             }
             if name == "__metadata__" {
-                map.next_value::<serde::de::IgnoredAny>()?;
+                map.next_value::<HashMap<String, String>>()?;
                 continue;
             }
             let info: TensorInfo = map.next_value()?;

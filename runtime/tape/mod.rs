@@ -1,6 +1,9 @@
 //! Recording: the model is written once against a [`Tape`], which becomes a [`Program`].
 
 pub mod plan;
+mod record;
+
+pub use record::Tape;
 
 use pleach_shaders::spec::{Call, Dtype, Shape};
 

@@ -230,7 +230,7 @@ impl Recorder for Tape {
         if accumulate {
             self.call(add::accumulate_call(dy, gradient, 1.0));
         } else {
-            self.call(add::copy_call(dy, gradient));
+            self.call(add::copy_call(dy, gradient, 1.0));
         }
     }
 }

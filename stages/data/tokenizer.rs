@@ -139,6 +139,11 @@ impl Tokenizer {
         self.eos
     }
 
+    /// The name of a special token, if `id` is one.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.specials.iter().find(|(_, known)| *known == id).map(|(name, _)| name.clone())
+    }
+
     /// The id of a token by its name in the vocabulary, such as `<|im_start|>`.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.inner.token_to_id(name)

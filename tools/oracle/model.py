@@ -6,7 +6,8 @@ writes a folder per model: `model.safetensors` and `config.json` (as transformer
 transposed products), `expected.safetensors` (tensors below) and `steps.json` (ten optimizer steps).
 
 expected.safetensors:
-  ids, targets        (3, 16) i32   a batch; target -100 = ignored. targets[t] is what position t predicts
+  tokens              (3, 17) i32   a batch: ids = tokens[:, :16], and what they predict is tokens[:, 1:]
+  targets             (3, 16) i32   the same, with -100 where a target is ignored
   logits              (3, 16, v)
   log_prob, log_sum_exp, entropy, hit  (3, 16)   of the target; all 0 where ignored
   loss                (1)           - sum of log_prob / count of targets that are not ignored
@@ -80,13 +81,18 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
         parameter.data.copy_(torch.where(value == 0, torch.full_like(value, 0.01), value))
 
 
-def batch(vocabulary: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids with repeats, and targets of which some are ignored (a run, single ones, the end of a row)."""
+def batch(vocabulary: int, seed: int) -> torch.Tensor:
+    """Rows with repeated ids."""
     generator = torch.Generator().manual_seed(seed + 1000)
     tokens = torch.randint(vocabulary, (ROWS, CONTEXT + 1), generator=generator)
     tokens[1, 3:9] = tokens[1, 2]
     tokens[2, 5] = tokens[0, 4]
-    ids, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    return tokens
+
+
+def split(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and their targets, of which some are ignored: a run, a single one, the end of a row."""
+    ids, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].clone()
     targets[0, 0:5] = IGNORED
     targets[1, 7] = IGNORED
     targets[2, 14:] = IGNORED
@@ -190,8 +196,8 @@ def greedy(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Tensor]
     return {"greedy.prompt": tokens[0, :5].int(), "greedy.tokens": tokens[0, 5:].int()}
 
 
-def ten_steps(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> dict:
-    """AdamW on a copy; before step s (from 0) the batch is rolled by s places along the row."""
+def ten_steps(model: PreTrainedModel, tokens: torch.Tensor) -> dict:
+    """AdamW on a copy; at step s (from 0) the rows of 17 tokens are rolled by s places, the ignored places stay."""
     model = copy.deepcopy(model)
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
@@ -201,12 +207,11 @@ def ten_steps(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) 
     )
     losses, norms = [], []
     for step in range(STEPS):
-        some_ids, some_targets = ids.roll(step, dims=1), targets.roll(step, dims=1)
-        found = one_batch(model, some_ids, some_targets)
+        found = one_batch(model, *split(tokens.roll(step, dims=1)))
         losses.append(found["loss"].item())
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP).item())
         optimizer.step()
-    after = one_batch(model, ids, targets)["loss"].item()
+    after = one_batch(model, *split(tokens))["loss"].item()
     sizes = {name: p.detach().double().norm().item() for name, p in model.named_parameters()}
     return {"losses": losses, "gradient_norms": norms, "loss_after": after, "parameter_norms_after": sizes}
 
@@ -238,15 +243,16 @@ def write(folder: Path, seed: int, model: PreTrainedModel) -> None:
     reloaded = type(model).from_pretrained(folder, attn_implementation="eager").eval()
 
     vocabulary = model.config.vocab_size
-    ids, targets = batch(vocabulary, seed)
+    tokens = batch(vocabulary, seed)
+    ids, targets = split(tokens)
     expected = one_batch(model, ids, targets)
     again = one_batch(reloaded, ids, targets)
     assert all(torch.equal(expected[name], again[name]) for name in expected), "the saved folder is another model"
     document = {"model": type(model).__name__, "rate": RATE, "betas": BETAS, "eps": EPS, "decay_of_matrices": DECAY}
-    document |= {"clip": CLIP, **ten_steps(model, ids, targets)}
+    document |= {"clip": CLIP, **ten_steps(model, tokens)}
     document["float64_distance"] = float64_distance(model, expected, ids, targets)
     (folder / "steps.json").write_text(json.dumps(document, indent=2) + "\n")
-    tensors = {"ids": ids.int(), "targets": targets.int()} | expected | packed(model, vocabulary, seed)
+    tensors = {"tokens": tokens.int(), "targets": targets.int()} | expected | packed(model, vocabulary, seed)
     tensors |= greedy(model, ids)
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "expected.safetensors")
     for path in folder.glob("*.safetensors"):

@@ -27,6 +27,15 @@ impl Outcome {
     pub(crate) fn of(name: &'static str, failure: Option<String>, tally: Tally) -> Outcome {
         Outcome { name, failure, tally, seconds: 0.0 }
     }
+
+    /// The same, failed for this reason if it met no test at all.
+    pub(crate) fn not_empty(mut self, why: &str) -> Outcome {
+        if self.tally.total() == 0 && self.failure.is_none() {
+            self.failure = Some(why.to_string());
+            self.tally.failed = 1;
+        }
+        self
+    }
 }
 
 /// Runs a command as a section, its lines passing through to `say` and the counter.
@@ -109,6 +118,12 @@ mod tests {
         let outcome = shell("exit 101");
         assert!(outcome.failure.is_some());
         assert_eq!(outcome.tally.failed, 1);
+    }
+
+    #[test]
+    fn a_section_without_tests_is_a_failure() {
+        assert!(shell("true").not_empty("nothing ran").failure.is_some());
+        assert!(shell("echo 'test result: ok. 1 passed; 0 failed; 0 ignored'").not_empty("").failure.is_none());
     }
 
     #[test]

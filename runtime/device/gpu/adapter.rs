@@ -226,6 +226,7 @@ fn describe(all: &[(AdapterFacts, wgpu::Adapter)]) -> String {
 pub(super) fn request(facts: &AdapterFacts, adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), Refusal> {
     now(adapter.request_device(&device_descriptor(adapter))).map_err(|error| {
         let what = format!("could not open adapter {} ({})", facts.index, facts.name);
-        Refusal::new(what, error.to_string(), "`pleach doctor` tests the adapters; `--device cpu` always works").with_code(3)
+        Refusal::new(what, error.to_string(), "`pleach doctor` tests the adapters; `--device cpu` always works")
+            .with_code(3)
     })
 }

@@ -280,7 +280,8 @@ impl Canary {
         if words[0] == self.expected && words[1] == complement {
             return Ok(());
         }
-        let what = format!("the device reports work as done that was not: {} of {} submissions", words[0], self.expected);
+        let what =
+            format!("the device reports work as done that was not: {} of {} submissions", words[0], self.expected);
         Err(Fault::new(FaultKind::DeviceLost, what))
     }
 }

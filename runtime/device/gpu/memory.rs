@@ -135,7 +135,13 @@ impl Staging {
     }
 
     /// Copies bytes (a multiple of 4) into a buffer before all commands that are submitted later.
-    pub(super) fn put(&mut self, link: &mut Link, to: &wgpu::Buffer, mut at: u64, mut data: &[u8]) -> Result<(), Fault> {
+    pub(super) fn put(
+        &mut self,
+        link: &mut Link,
+        to: &wgpu::Buffer,
+        mut at: u64,
+        mut data: &[u8],
+    ) -> Result<(), Fault> {
         link.check()?;
         while !data.is_empty() {
             if self.used == PIECE {
@@ -240,7 +246,10 @@ fn await_mapping(link: &mut Link, answer: &Receiver<Result<(), wgpu::BufferAsync
             return result.map_err(|error| lost_mapping(link, &error));
         }
         if !link.land()? {
-            return answer.try_recv().unwrap_or(Err(wgpu::BufferAsyncError)).map_err(|error| lost_mapping(link, &error));
+            return answer
+                .try_recv()
+                .unwrap_or(Err(wgpu::BufferAsyncError))
+                .map_err(|error| lost_mapping(link, &error));
         }
     }
 }

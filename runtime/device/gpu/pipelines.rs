@@ -128,7 +128,10 @@ impl Pipelines {
                 Ok(pipeline) => drop(self.compiled.insert(key, pipeline)),
                 Err(Failure::Ours(why)) => panic!("kernel {key:?} does not compile: {why}"),
                 Err(Failure::Driver(why)) => {
-                    return Err(Fault::new(FaultKind::DeviceLost, format!("the driver failed on {}: {why}", key.kernel)));
+                    return Err(Fault::new(
+                        FaultKind::DeviceLost,
+                        format!("the driver failed on {}: {why}", key.kernel),
+                    ));
                 }
             }
         }
@@ -165,10 +168,8 @@ impl Pipelines {
         // Error scopes belong to a thread, so each compiling thread has its own.
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        };
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
         let module = if self.checked {
             device.create_shader_module(descriptor)
         } else {

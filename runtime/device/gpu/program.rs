@@ -331,7 +331,11 @@ fn resolve<'a>(
     access: Access,
 ) -> (&'a wgpu::Buffer, u64, u64) {
     if region.place == Place::Tensor(Tensor::NONE_ID) {
-        assert!(region.offset == 0 && region.len <= 4, "{} binds an absent tensor as more", lowered.dispatches[at].kernel.name);
+        assert!(
+            region.offset == 0 && region.len <= 4,
+            "{} binds an absent tensor as more",
+            lowered.dispatches[at].kernel.name
+        );
         return (if access == Access::Read { &site.absent.read } else { &site.absent.write }, 0, 16);
     }
     if let Place::Tensor(id) = region.place

@@ -18,7 +18,6 @@ fn fits(config: &ModelConfig) -> bool {
         && !config.qk_norm
         && config.sliding_window.is_none()
         && config.attention_softcap == 0.0
-        && config.logit_softcap == 0.0
 }
 
 fn write_config(config: &ModelConfig) -> Value {
@@ -73,7 +72,7 @@ fn parts(config: &ModelConfig) -> Vec<Part> {
         Part::whole("transformer.wte.weight", "embed.tokens", config.vocab),
         Part::whole("transformer.wpe.weight", "embed.positions", config.context),
     ];
-    let mut bias = |has: bool, theirs: String, ours: String, len: usize| {
+    let bias = |has: bool, theirs: String, ours: String, len: usize| {
         if has { Part::whole(theirs, ours, len) } else { Part::zeros(theirs, len) }
     };
     for layer in 0..config.layers {

@@ -62,6 +62,9 @@ pub struct Family {
     pub parts: fn(&ModelConfig) -> Vec<Part>,
 }
 
+/// `model_type` of a model that no family can say: the whole config stands under the key `pleach`.
+pub const OWN: &str = "pleach";
+
 /// All families, tried in order.
 pub const FAMILIES: &[&Family] = &[&gpt2::GPT2, &llama::QWEN3, &llama::QWEN2, &llama::LLAMA];
 
@@ -188,5 +191,4 @@ fn llama_like(config: &ModelConfig) -> bool {
         && config.feed_forward == FeedForward::SwiGlu
         && !config.projection_bias
         && config.attention_softcap == 0.0
-        && config.logit_softcap == 0.0
 }

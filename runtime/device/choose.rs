@@ -1,0 +1,114 @@
+//! Which device a run uses: as told, or the best one, with the reason in words.
+
+use super::cpu::{Cpu, CpuOptions};
+use super::gpu::{self, Gpu, Kind};
+use super::Device;
+use crate::fault::Refusal;
+
+/// What a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Discrete GPU, else integrated GPU, else cpu.
+    Auto,
+    /// The best real GPU.
+    Gpu,
+    /// The processor.
+    Cpu,
+    /// A processor that plays a GPU (lavapipe, SwiftShader, WARP).
+    Software,
+    /// Adapter number, as `pleach doctor` lists them.
+    Index(usize),
+}
+
+impl Wish {
+    /// From the word of a flag or a pipeline file.
+    pub fn parse(word: &str) -> Result<Wish, Refusal> {
+        match word {
+            "auto" => Ok(Wish::Auto),
+            "gpu" => Ok(Wish::Gpu),
+            "cpu" => Ok(Wish::Cpu),
+            "software" => Ok(Wish::Software),
+            other => other.parse().map(Wish::Index).map_err(|_| {
+                let what = format!("there is no device \"{other}\"");
+                Refusal::new(what, "devices are auto, gpu, cpu, software, or a number", "`pleach doctor` lists the adapters")
+            }),
+        }
+    }
+}
+
+/// The device that a wish comes to, settled before anything is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// The processor with this many threads (none = all).
+    Cpu(Option<usize>),
+    /// A wgpu adapter.
+    Gpu(gpu::Choice),
+}
+
+/// Settles a wish; the reason is for people.
+pub fn choose(wish: &Wish, threads: usize) -> (Chosen, String) {
+    let threads = (threads > 0).then_some(threads);
+    match wish {
+        Wish::Cpu => (Chosen::Cpu(threads), "the cpu, as asked".into()),
+        Wish::Gpu => (Chosen::Gpu(gpu::Choice::Best), "the best GPU, as asked".into()),
+        Wish::Software => (Chosen::Gpu(gpu::Choice::Software), "a software adapter, as asked".into()),
+        Wish::Index(index) => (Chosen::Gpu(gpu::Choice::Index(*index)), format!("adapter {index}, as asked")),
+        Wish::Auto => {
+            let adapters = gpu::adapters();
+            let real = |kind: Kind| adapters.iter().find(|adapter| adapter.kind == kind);
+            match real(Kind::Discrete).or(real(Kind::Integrated)) {
+                Some(adapter) => {
+                    (Chosen::Gpu(gpu::Choice::Best), format!("{}: the best GPU of this machine", adapter.name))
+                }
+                None if adapters.is_empty() => (Chosen::Cpu(threads), "the cpu: no GPU was found".into()),
+                None => {
+                    let name = &adapters[0].name;
+                    let why = format!("the cpu: the only adapter ({name}) is software, which the cpu device beats");
+                    (Chosen::Cpu(threads), why)
+                }
+            }
+        }
+    }
+}
+
+/// Opens a settled device.
+pub fn open(chosen: &Chosen) -> Result<Box<dyn Device>, crate::fault::Fault> {
+    match chosen {
+        Chosen::Cpu(threads) => {
+            Ok(Box::new(Cpu::open(CpuOptions { threads: *threads, specs_only: false })?))
+        }
+        Chosen::Gpu(choice) => Ok(Box::new(Gpu::open(choice)?)),
+    }
+}
+
+/// What a device has room for, as far as the machine tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that may be used, leaving the rest of the machine its share.
+    pub bytes: Option<u64>,
+    /// Bytes of the largest activation.
+    pub activation_bytes: u64,
+}
+
+/// The room of a settled device: 80 % of a GPU's memory, or 70 % of what the system has available.
+pub fn room(chosen: &Chosen) -> Room {
+    match chosen {
+        Chosen::Cpu(_) => {
+            let bytes = sysinfo::System::new().ok().map(|mut system| {
+                system.refresh_memory();
+                system.available_memory() / 10 * 7
+            });
+            Room { bytes, activation_bytes: 1 << 40 }
+        }
+        Chosen::Gpu(choice) => {
+            let adapters = gpu::adapters();
+            let adapter = match choice {
+                gpu::Choice::Best => adapters.iter().find(|a| a.kind != Kind::Software),
+                gpu::Choice::Software => adapters.iter().find(|a| a.kind == Kind::Software),
+                gpu::Choice::Index(index) => adapters.get(*index),
+            };
+            let bytes = adapter.and_then(|a| a.memory).map(|memory| memory / 10 * 8);
+            Room { bytes, activation_bytes: adapter.map_or(128 << 20, |a| a.binding_bytes) }
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! From a pipeline file to a run that can start: data prepared, model sized, memory checked, values frozen.
+
+use crate::data::{
+    Corpus, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer, TrainOptions,
+    Vocabulary, WindowOptions, Windows, prepare, tokenizer,
+};
+use crate::pipeline::resolved::{self, Frozen};
+use crate::pipeline::{Pipeline, Pretrain, Valid};
+use crate::pretrain;
+use pleach_runtime::actors::optimizer::OptimizerConfig;
+use pleach_runtime::device::choose::{Chosen, Room, Wish, choose, open, room};
+use pleach_runtime::engine::Engine;
+use pleach_runtime::engine::generation::Sampling as Drawing;
+use pleach_runtime::engine::layout::{AdamW, Layout, Shapes, head_chunk};
+use pleach_runtime::fault::{Fault, Refusal};
+use pleach_runtime::messages::Blueprint;
+use pleach_runtime::model::config::ModelConfig;
+use pleach_runtime::run::RunPlan;
+use pleach_runtime::schedule::{Decay, Schedule};
+use pleach_runtime::stage::Stage;
+use pleach_runtime::supervise::Failpoints;
+use pleach_runtime::trainer::{Timing, TrainerPlan};
+use pleach_runtime::shaders::spec::Tick;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Tokens of a micro-batch where nobody says: enough to keep a device busy.
+const MICRO_TOKENS: usize = 8192;
+/// Sequences that samples are drawn for at once.
+const STREAMS: usize = 4;
+/// The stage's folder.
+const STAGE_FOLDER: &str = "01-pretrain";
+
+/// A run, ready but for its device: everything that `plan` shows and `run` needs.
+pub struct Launch {
+    /// The pipeline as written.
+    pub pipeline: Pipeline,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// The prepared data.
+    pub prepared: Prepared,
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The model.
+    pub config: ModelConfig,
+    /// The device, settled.
+    pub chosen: Chosen,
+    /// Why this device.
+    pub why: String,
+    /// Rows of the table: what an epoch visits.
+    pub rows: u64,
+    /// Values derived at the first start.
+    pub frozen: Frozen,
+    /// What changed in the pipeline file since the run began.
+    pub changes: Vec<String>,
+}
+
+/// What a launch takes in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Needs {
+    /// Weights, gradients, moments, inputs, caches: bytes on the device.
+    pub persistent: u64,
+    /// Activations and scratch: bytes on the device.
+    pub activations: u64,
+    /// What the device has room for, if it tells.
+    pub room: Option<u64>,
+}
+
+impl Launch {
+    /// Prepares everything in `folder`. Relative data paths start at `base`. `watch` hears of the data's preparation
+    /// and may stop it.
+    ///
+    /// # Errors
+    /// Refusals for all that a person can mend; faults of disk and device.
+    pub fn new(
+        pipeline: &Pipeline,
+        base: &Path,
+        folder: &Path,
+        watch: &mut dyn FnMut(&Progress) -> bool,
+    ) -> Result<Launch, Fault> {
+        let stage = &pipeline.stages[0];
+        let (chosen, why) = choose(&Wish::parse(&pipeline.device)?, pipeline.threads);
+        let changes = compare(pipeline, folder)?;
+        let corpus = corpus(stage, base)?;
+        let data = folder.join("data");
+        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data)?);
+        let share = match stage.valid {
+            Valid::Share(share) => share,
+            Valid::Files(_) => 0.1,
+        };
+        let options = PrepareOptions {
+            boundaries: stage.boundaries,
+            validation: share,
+            seed: pipeline.seed,
+            ..PrepareOptions::default()
+        };
+        let prepared = prepare(&corpus, &tokenizer, &options, &data, watch)?;
+        prepared.check(pipeline.model.context())?;
+        let config = pipeline.model.config(tokenizer.vocab())?;
+        let windows = Windows::open(&data, Split::Train, window_options(pipeline, stage))?;
+        let nothing = Frozen { steps: 0, steps_from: String::new(), micro_rows: 0, micro_from: String::new() };
+        let mut launch = Launch {
+            pipeline: pipeline.clone(),
+            folder: folder.to_path_buf(),
+            prepared,
+            tokenizer,
+            config,
+            chosen,
+            why,
+            rows: windows.rows(),
+            frozen: nothing,
+            changes,
+        };
+        launch.freeze()?;
+        Ok(launch)
+    }
+
+    fn stage(&self) -> &Pretrain {
+        &self.pipeline.stages[0]
+    }
+
+    /// Derives what is not said, or takes it from an earlier start.
+    fn freeze(&mut self) -> Result<(), Fault> {
+        let before = std::fs::read_to_string(self.folder.join("resolved.toml")).ok();
+        let before = before.and_then(|text| resolved::read(&text));
+        let stage = self.stage().clone();
+        let (micro_rows, micro_from) = match (stage.micro_batch, &before) {
+            (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
+            (0, None) => (self.fitting_rows()?, "as many as fit".to_string()),
+            (rows, _) => (rows.min(stage.batch), "pleach.toml".to_string()),
+        };
+        self.frozen = Frozen { micro_rows, micro_from, ..self.frozen.clone() };
+        let epoch = self.rows.div_ceil(stage.batch as u64);
+        let (steps, steps_from) = match (stage.steps, stage.epochs, stage.minutes) {
+            (Some(steps), ..) => (steps, "pleach.toml".to_string()),
+            (_, Some(epochs), _) => (((epoch as f64 * epochs).round() as u64).max(1), format!("{epochs} epochs")),
+            (.., Some(minutes)) => match &before {
+                Some(frozen) => (frozen.steps, frozen.steps_from.clone()),
+                None => (self.steps_in(minutes)?, format!("{minutes} minutes at the measured speed")),
+            },
+            _ => (epoch, "one epoch, the default".to_string()),
+        };
+        self.frozen = Frozen { steps, steps_from, ..self.frozen.clone() };
+        Ok(())
+    }
+
+    /// Rows of a micro-batch: up to [`MICRO_TOKENS`], halved until the plan fits the device.
+    fn fitting_rows(&self) -> Result<usize, Fault> {
+        let batch = self.stage().batch;
+        let mut rows = (MICRO_TOKENS / self.config.context).clamp(1, batch);
+        rows = batch.div_ceil(batch.div_ceil(rows));
+        loop {
+            match self.refusal_of(rows)? {
+                None => return Ok(rows),
+                Some(refusal) if rows == 1 => return Err(refusal.into()),
+                Some(_) => rows = rows.div_ceil(2),
+            }
+        }
+    }
+
+    /// Why so many rows do not fit, if they do not.
+    fn refusal_of(&self, rows: usize) -> Result<Option<Refusal>, Fault> {
+        let what = "the run does not fit the device";
+        let hint = "lower context, batch or the model's size, set micro_batch, or recompute = true";
+        let room = room(&self.chosen);
+        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
+        let largest = (rows * self.config.context * widest * 4) as u64;
+        if largest > room.activation_bytes {
+            let detail = format!("an activation of {largest} bytes; the device binds {}", room.activation_bytes);
+            return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
+        }
+        let needs = self.needs_of(rows, &room)?;
+        let total = needs.persistent + needs.activations;
+        match needs.room {
+            Some(bytes) if total > bytes => {
+                let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+                let detail = format!("{} at {rows} rows at once; there is room for {}", mib(total), mib(bytes));
+                Ok(Some(Refusal::new(what, detail, hint).with_code(3)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
+        let device = open(&self.chosen)?;
+        let (persistent, activations) = Layout::predict(&self.config, &self.shapes(rows), &self.adamw(), &*device);
+        Ok(Needs { persistent, activations, room: room.bytes })
+    }
+
+    /// What the run takes on its device, before anything is allocated there.
+    pub fn needs(&self) -> Result<Needs, Fault> {
+        self.needs_of(self.frozen.micro_rows, &room(&self.chosen))
+    }
+
+    /// Refuses a run that does not fit: exit code 3.
+    pub fn check_fit(&self) -> Result<(), Fault> {
+        match self.refusal_of(self.frozen.micro_rows)? {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn shapes(&self, micro_rows: usize) -> Shapes {
+        Shapes {
+            micro_rows,
+            context: self.config.context,
+            streams: STREAMS.min(self.stage().prompts.len().max(1)),
+            prefill: self.config.context.min(64),
+            head_chunk: head_chunk(self.config.vocab, micro_rows * self.config.context),
+            recompute: self.stage().recompute,
+            train: true,
+        }
+    }
+
+    fn adamw(&self) -> AdamW {
+        let stage = self.stage();
+        AdamW {
+            beta1: stage.beta1 as f32,
+            beta2: stage.beta2 as f32,
+            eps: stage.eps as f32,
+            decay: stage.weight_decay as f32,
+        }
+    }
+
+    /// The stage as the runtime takes it.
+    pub fn recipe(&self) -> Arc<dyn Stage> {
+        Arc::new(pretrain::Pretrain {
+            folder: self.prepared.folder.clone(),
+            windows: window_options(&self.pipeline, self.stage()),
+            tokenizer: self.tokenizer.clone(),
+            prompts: self.stage().prompts.clone(),
+        })
+    }
+
+    /// Steps that fit into so many minutes: three are made and timed, evaluation and samples get a tenth.
+    fn steps_in(&self, minutes: f64) -> Result<u64, Fault> {
+        let shapes = self.shapes(self.frozen.micro_rows);
+        let mut engine = Engine::new(open(&self.chosen)?, &self.config, &shapes, &self.adamw())?;
+        engine.begin(self.pipeline.seed)?;
+        let stage = self.recipe();
+        let (mut data, loss) = (stage.data()?, stage.loss());
+        let mut times = Vec::new();
+        for draw in 0..4 {
+            let window = data.window(draw)?;
+            let derivatives = loss.known(&window).expect("next-token derivatives are known");
+            let began = Instant::now();
+            let tick = Tick { step: 1, bias1: 1.0, bias2: 1.0, clip: 1.0, ..Tick::default() };
+            engine.learn(&window, &derivatives, &tick)?;
+            engine.update(&tick)?;
+            times.push(began.elapsed().as_secs_f64());
+        }
+        let step = times[1..].iter().copied().fold(f64::MAX, f64::min);
+        Ok(((minutes * 60.0 * 0.9 / step) as u64).clamp(20, 100_000_000))
+    }
+
+    /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
+    pub fn record(&self, typed: &str) -> Result<(), Fault> {
+        let text = resolved::write(&self.pipeline, self.stage(), &self.frozen);
+        for (name, content) in [("pleach.toml", typed), ("resolved.toml", &text)] {
+            pleach_runtime::store::replace(&*RunPlan::disk(), &self.folder.join(name), content.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The run as the runtime starts it.
+    pub fn run_plan(&self, failpoints: Failpoints) -> RunPlan {
+        let (stage, steps) = (self.stage(), self.frozen.steps);
+        let each = |wish: Option<u64>, parts: u64| wish.unwrap_or((steps / parts).max(1));
+        let timing = Timing {
+            steps,
+            eval_every: each(stage.eval_every, 10),
+            sample_every: each(stage.sample_every, 5),
+            save_every: stage.save_every,
+            save_period: Duration::from_secs_f64(stage.save_minutes * 60.0),
+            vault_every: if stage.vault_every > 0 { stage.vault_every } else { (steps / 100).clamp(1, 100) },
+            milestones: stage.milestones,
+        };
+        let blueprint =
+            Blueprint { config: self.config.clone(), shapes: self.shapes(self.frozen.micro_rows), adamw: self.adamw() };
+        let sampling = Drawing {
+            temperature: stage.temperature,
+            top_p: stage.top_p,
+            seed: self.pipeline.seed,
+            max_tokens: stage.sample_tokens,
+            ..Drawing::default()
+        };
+        let recipe = self.recipe();
+        let seed = self.pipeline.seed;
+        let trainer = TrainerPlan { stage: recipe, blueprint, timing, seed, sampling, entry: None };
+        let chosen = self.chosen.clone();
+        RunPlan {
+            folder: self.folder.clone(),
+            name: self.pipeline.name.clone(),
+            stage_folder: STAGE_FOLDER.into(),
+            trainer: Arc::new(trainer),
+            optimizer: OptimizerConfig {
+                schedule: schedule(stage, steps),
+                beta1: stage.beta1,
+                beta2: stage.beta2,
+                clip: stage.clip,
+            },
+            prefetch: stage.prefetch,
+            open: Arc::new(move || open(&chosen)),
+            failpoints,
+            store: RunPlan::disk(),
+        }
+    }
+}
+
+fn schedule(stage: &Pretrain, steps: u64) -> Schedule {
+    let decay = match stage.schedule.as_str() {
+        "constant" => Decay::Constant,
+        "linear" => Decay::Linear,
+        "wsd" => Decay::Wsd { share: stage.decay_share },
+        _ => Decay::Cosine,
+    };
+    let warmup = stage.warmup.unwrap_or((steps / 20).min(200));
+    Schedule { learning_rate: stage.learning_rate, floor: stage.floor, warmup, steps, decay }
+}
+
+fn window_options(pipeline: &Pipeline, stage: &Pretrain) -> WindowOptions {
+    WindowOptions {
+        context: pipeline.model.context(),
+        batch: stage.batch,
+        seed: pipeline.seed,
+        sampling: if stage.sampling == "offsets" { Sampling::RandomOffset } else { Sampling::Epochs },
+    }
+}
+
+/// `world:20000` or `world:20000:7` (seed 7) are stories of the little world; everything else is a path or pattern.
+fn source(name: &str) -> Result<Source, Refusal> {
+    let Some(rest) = name.strip_prefix("world:") else { return Ok(Source::Path(name.to_string())) };
+    let (count, seed) = rest.split_once(':').unwrap_or((rest, "1"));
+    match (count.parse(), seed.parse()) {
+        (Ok(count), Ok(seed)) if count > 0 => Ok(Source::Stories { seed, first: 0, count }),
+        _ => {
+            let hint = "write world:20000, or world:20000:7 for seed 7";
+            Err(Refusal::new("could not read the data's name", format!("\"{name}\""), hint))
+        }
+    }
+}
+
+fn corpus(stage: &Pretrain, base: &Path) -> Result<Corpus, Refusal> {
+    let list = |names: Vec<String>| names.iter().map(|name| source(name)).collect::<Result<Vec<_>, _>>();
+    let validation = match &stage.valid {
+        Valid::Share(_) => Vec::new(),
+        Valid::Files(files) => list(files.list())?,
+    };
+    let text = TextOptions { field: stage.text_field.clone(), ..TextOptions::default() };
+    Ok(Corpus { train: list(stage.data.list())?, validation, root: base.to_path_buf(), text })
+}
+
+/// The tokenizer of an earlier start, or a new one.
+fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path) -> Result<Tokenizer, Fault> {
+    if data.join("tokenizer.json").is_file() {
+        return Ok(Tokenizer::load(data)?);
+    }
+    let vocabulary = match stage.tokenizer.as_str() {
+        "bpe" => {
+            let split = if stage.split == "qwen2" { tokenizer::Split::Qwen2 } else { tokenizer::Split::Gpt2 };
+            let options = TrainOptions { vocab: stage.vocab, split, ..TrainOptions::default() };
+            Vocabulary::Trained { options, sample: SAMPLE }
+        }
+        "chars" => Vocabulary::Characters,
+        path => Vocabulary::File(path.into()),
+    };
+    vocabulary.tokenizer(corpus)
+}
+
+/// What changed in the pipeline file since the run began.
+fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Refusal> {
+    match std::fs::read_to_string(folder.join("pleach.toml")) {
+        Ok(text) => resolved::changes(&Pipeline::parse(&text)?, now),
+        Err(_) => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,161 @@
+//! MODEL, wherever the program takes one: a model folder, a run (its best checkpoint, else its last), a checkpoint.
+
+use crate::data::Tokenizer;
+use pleach_runtime::device::Device;
+use pleach_runtime::engine::Engine;
+use pleach_runtime::engine::layout::{AdamW, Shapes};
+use pleach_runtime::engine::state::{HostState, HostTensor};
+use pleach_runtime::fault::{Fault, Refusal};
+use pleach_runtime::model::config::ModelConfig;
+use pleach_runtime::model::families::{self, FAMILIES};
+use pleach_runtime::store::{self, Disk};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a config.json that are read at most.
+const CONFIG_BYTES: u64 = 4 << 20;
+
+/// A model with its tokenizer, on the host.
+pub struct Model {
+    /// Where it was found.
+    pub folder: PathBuf,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Its weights, without moments.
+    pub state: HostState,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
+impl Model {
+    /// Opens MODEL.
+    ///
+    /// # Errors
+    /// A refusal that names what is missing or damaged.
+    pub fn open(path: &Path) -> Result<Model, Refusal> {
+        let folder = resolve(path)?;
+        let config = read_config(&folder)?;
+        let family = families::family_of(&config);
+        let mut theirs = Vec::new();
+        let files = store::model_files(&Disk, &folder).map_err(|damage| unreadable(&folder, &damage.to_string()))?;
+        for file in files {
+            let loaded = store::read_tensors(&Disk, &file, &mut |_| true);
+            for t in loaded.map_err(|damage| unreadable(&file, &damage.to_string()))? {
+                theirs.push(HostTensor { name: t.name, shape: t.shape, data: t.data });
+            }
+        }
+        let weights = match family {
+            Some(family) => families::import(family, &config, &theirs)?,
+            None => theirs,
+        };
+        let state = HostState { weights, ..HostState::default() };
+        if !state.finite() {
+            return Err(unreadable(&folder, "some weights are not finite numbers"));
+        }
+        let tokenizer = Tokenizer::load(&folder)?;
+        Ok(Model { folder, config, state, tokenizer })
+    }
+
+    /// The model on a device, for evaluation and generation of `streams` sequences at once.
+    pub fn engine(&self, device: Box<dyn Device>, streams: usize) -> Result<Engine, Fault> {
+        let rows = (2048 / self.config.context).clamp(1, 8);
+        let shapes = Shapes::inference(&self.config, rows, streams);
+        let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0 };
+        let mut engine = Engine::new(device, &self.config, &shapes, &adamw)?;
+        engine.restore(&self.state)?;
+        Ok(engine)
+    }
+}
+
+/// tokenizer.json and what goes with it in a model folder.
+pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).map_or(serde_json::Value::Null, Into::into);
+    let config = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": name(tokenizer.bos()),
+        "eos_token": name(tokenizer.eos()),
+        "clean_up_tokenization_spaces": false,
+    });
+    let generation = serde_json::json!({
+        "bos_token_id": tokenizer.bos(),
+        "eos_token_id": tokenizer.eos(),
+        "do_sample": true,
+        "temperature": 0.8,
+        "top_p": 0.95,
+    });
+    let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
+    vec![
+        ("tokenizer.json".to_string(), tokenizer.json().as_bytes().to_vec()),
+        ("tokenizer_config.json".to_string(), pretty(&config)),
+        ("generation_config.json".to_string(), pretty(&generation)),
+    ]
+}
+
+fn unreadable(path: &Path, detail: &str) -> Refusal {
+    let hint = "name a model folder (config.json, model.safetensors, tokenizer.json), a run, or a checkpoint";
+    Refusal::new(format!("could not open the model \"{}\"", path.display()), detail, hint)
+}
+
+/// The folder that holds config.json and weights.
+fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
+    if !path.exists() {
+        return Err(unreadable(path, "there is no such file or folder"));
+    }
+    if path.is_file() {
+        return Err(unreadable(path, "it is a file; this version opens folders"));
+    }
+    if path.join("config.json").is_file() {
+        return Ok(path.to_path_buf());
+    }
+    if !path.join("stages").is_dir() {
+        return Err(unreadable(path, "it has no config.json, and it is no run"));
+    }
+    let mut found = Vec::new();
+    for stage in folders(&path.join("stages")) {
+        for checkpoint in folders(&stage) {
+            let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
+            if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
+                found.push((manifest, checkpoint));
+            }
+        }
+    }
+    found.retain(|(manifest, _)| manifest.good);
+    let best = found.iter().filter(|(m, _)| m.validation.is_some());
+    let best = best.min_by(|(a, _), (b, _)| a.validation.unwrap_or(f64::MAX).total_cmp(&b.validation.unwrap_or(f64::MAX)));
+    match best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)) {
+        Some((_, checkpoint)) => Ok(checkpoint.clone()),
+        None => Err(unreadable(path, "the run has no checkpoint yet")),
+    }
+}
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let mut out: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_dir()).collect();
+    out.sort();
+    out
+}
+
+fn read_config(folder: &Path) -> Result<ModelConfig, Refusal> {
+    let file = folder.join("config.json");
+    let size = std::fs::metadata(&file).map_err(|error| unreadable(&file, &error.to_string()))?.len();
+    if size > CONFIG_BYTES {
+        return Err(unreadable(&file, &format!("it has {size} bytes; a config.json is small")));
+    }
+    let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, &error.to_string()))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| unreadable(&file, &format!("it is not JSON: {error}")))?;
+    let kind = value.get("model_type").and_then(|kind| kind.as_str()).unwrap_or("");
+    if kind == families::OWN {
+        let own = value.get("pleach").cloned().unwrap_or_default();
+        let config: ModelConfig =
+            serde_json::from_value(own).map_err(|error| unreadable(&file, &format!("key \"pleach\": {error}")))?;
+        config.check()?;
+        return Ok(config);
+    }
+    match FAMILIES.iter().find(|family| family.model_type == kind) {
+        Some(family) => (family.read_config)(&value),
+        None => {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+            Err(unreadable(&file, &format!("model_type \"{kind}\" is not one of {}", known.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Pretraining: a model learns to predict the next token of raw text, from random weights.
+//!
+//! - **Data**: `.txt`, `.jsonl` with a `text` field, folders and globs of them, `.gz`, `.zst`, or the little world:
+//!   `{"text": "Mira grows tulips behind the mill. They flower in spring."}`
+//! - **Loss**: mean negative log-probability of the next token over the window's unmasked targets ([`NextToken`]).
+//! - **Assumptions**: documents see only themselves; a document's end is a token and is learned.
+//! - **Done**: after `steps` steps; the best validated checkpoint is handed on.
+
+use crate::data::{Evaluation, Split, Tokenizer, WindowOptions, Windows};
+use crate::loss::next_token::NextToken;
+use pleach_runtime::fault::{Fault, Refusal};
+use pleach_runtime::stage::{Data, Loss, Stage, Window};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The stage: where its tokens are, and how windows are drawn from them.
+pub struct Pretrain {
+    /// The prepared folder.
+    pub folder: PathBuf,
+    /// The windows.
+    pub windows: WindowOptions,
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Prompts continued now and then.
+    pub prompts: Vec<String>,
+}
+
+impl Stage for Pretrain {
+    fn name(&self) -> &'static str {
+        "pretrain"
+    }
+
+    fn data(&self) -> Result<Box<dyn Data>, Refusal> {
+        let open = || -> Result<Rows, Fault> {
+            let windows = Windows::open(&self.folder, Split::Train, self.windows)?;
+            let evaluation = Evaluation::open(&self.folder, Split::Validation, self.windows.context)?;
+            Ok(Rows { windows, evaluation, bytes: self.tokenizer.byte_lengths().into() })
+        };
+        match open() {
+            Ok(rows) => Ok(Box::new(rows)),
+            Err(Fault { refusal: Some(refusal), .. }) => Err(*refusal),
+            Err(fault) => {
+                let hint = "delete the folder; the next start prepares it anew";
+                Err(Refusal::new(format!("could not open {}", self.folder.display()), fault.what, hint).with_code(1))
+            }
+        }
+    }
+
+    fn loss(&self) -> Box<dyn Loss> {
+        Box::new(NextToken)
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        crate::model::tokenizer_files(&self.tokenizer)
+    }
+
+    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
+        let tokens = |prompt: &String| {
+            let mut tokens = self.tokenizer.prefix().to_vec();
+            tokens.extend(self.tokenizer.encode(prompt).unwrap_or_default());
+            // Half of the context at most, so that something can follow.
+            tokens.truncate(self.windows.context / 2);
+            (prompt.clone(), tokens)
+        };
+        self.prompts.iter().map(tokens).filter(|(_, tokens)| !tokens.is_empty()).collect()
+    }
+
+    fn text(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
+    }
+
+    fn eos(&self) -> Vec<u32> {
+        self.tokenizer.eos().into_iter().collect()
+    }
+}
+
+/// Rows of a prepared folder.
+struct Rows {
+    windows: Windows,
+    evaluation: Evaluation,
+    bytes: Arc<[u32]>,
+}
+
+impl Data for Rows {
+    fn window(&mut self, draw: u64) -> Result<Window, Fault> {
+        self.windows.window(draw)
+    }
+
+    fn evaluation_rows(&self) -> usize {
+        self.evaluation.rows() as usize
+    }
+
+    fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault> {
+        self.evaluation.window(from as u64, to - from)
+    }
+
+    fn token_bytes(&self) -> Arc<[u32]> {
+        self.bytes.clone()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.windows.fingerprint()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,203 @@
+//! `pleach run`: trains what a pipeline file describes; the same command resumes.
+
+use super::{Answer, words};
+use crate::show::live::{Live, Style};
+use crate::show::{curve, report};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use pleach::launch::Launch;
+use pleach::pipeline::Pipeline;
+use pleach::runtime::fault::{Fault, Refusal};
+use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::supervise::Failpoints;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// `pleach run`.
+#[derive(Parser, Clone)]
+#[command(after_help = "Examples:\n  pleach run                        the pipeline file of this folder\n  \
+                        pleach run my-run/pleach.toml --device cpu\n  pleach run --dry-run              look, do not train")]
+pub struct Args {
+    /// The pipeline file
+    #[arg(default_value = "pleach.toml")]
+    pub pipeline: PathBuf,
+    /// auto, gpu, cpu, software, or an adapter's number
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Processor threads
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Where run folders are made (default: runs/ beside the pipeline file)
+    #[arg(long)]
+    pub runs: Option<PathBuf>,
+    /// Prepare, plan and check, but do not train
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object a line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Answer {
+    if args.dry_run {
+        return super::plan::run(&super::plan::Args::from(args.clone()));
+    }
+    let (pipeline, typed, folder) = opened(args)?;
+    let style = if args.json { Style::Json } else { Style::Words };
+    let base = base_of(&args.pipeline);
+    train(&pipeline, &typed, &base, &folder, style, &args.pipeline.display().to_string())
+}
+
+/// The pipeline with its flags, its text, and its run folder.
+pub fn opened(args: &Args) -> Result<(Pipeline, String, PathBuf), Refusal> {
+    let mut pipeline = Pipeline::read(&args.pipeline)?;
+    let typed = std::fs::read_to_string(&args.pipeline).unwrap_or_default();
+    if let Some(device) = &args.device {
+        pipeline.device = device.clone();
+    }
+    if let Some(threads) = args.threads {
+        pipeline.threads = threads;
+    }
+    let runs = args.runs.clone().unwrap_or_else(|| base_of(&args.pipeline).join("runs"));
+    let folder = runs.join(&pipeline.name);
+    Ok((pipeline, typed, folder))
+}
+
+/// Where relative data paths start: the pipeline file's folder.
+pub fn base_of(pipeline: &Path) -> PathBuf {
+    match pipeline.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Prepares with a bar.
+pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals) -> Result<Launch, Fault> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("preparing data {bar:30} {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let launch = Launch::new(pipeline, base, folder, &mut |progress| {
+        bar.set_position((progress.share * 1000.0) as u64);
+        bar.set_message(format!("{} tokens", crate::show::words::count(progress.tokens as f64)));
+        signals.count() == 0
+    });
+    bar.finish_and_clear();
+    launch
+}
+
+/// Trains to the end and says what to do next; the exit code.
+pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, again: &str) -> Answer {
+    let signals = Signals::listen();
+    let lock = pleach::runtime::store::RunLock::take(folder).map_err(words)?;
+    let launch = match launch(pipeline, base, folder, &signals) {
+        Err(fault) if fault.kind == pleach::runtime::fault::FaultKind::Stopped => {
+            eprintln!("stopped while preparing; go on with: pleach run {again}");
+            return Ok(signals.code());
+        }
+        other => other.map_err(words)?,
+    };
+    launch.check_fit().map_err(words)?;
+    launch.record(typed).map_err(words)?;
+    if style == Style::Words {
+        eprintln!("device: {}", launch.why);
+        for change in &launch.changes {
+            eprintln!("changed since this run began: {change}");
+        }
+    }
+    let run = Run::start(launch.run_plan(Failpoints::none()), lock).map_err(words)?;
+    let end = follow(run, style, &signals);
+    finish(folder, &end, style, again);
+    match end {
+        RunEnd::Failed(Fault { refusal: Some(refusal), .. }) => Err(*refusal),
+        RunEnd::Stopped if signals.count() > 0 => Ok(signals.code()),
+        end => Ok(end.code()),
+    }
+}
+
+/// Shows events until the run ends; the first signal stops it in order, the second at once.
+fn follow(mut run: Run, style: Style, signals: &Signals) -> RunEnd {
+    let mut live = Live::new(style);
+    let mut told = false;
+    loop {
+        while let Ok(event) = run.events().recv_timeout(Duration::from_millis(100)) {
+            live.show(&event);
+            if signals.count() > 0 {
+                break;
+            }
+        }
+        match signals.count() {
+            0 => {}
+            1 => {
+                if !told {
+                    told = true;
+                    eprintln!("finishing the step and saving; once more ends at once");
+                    run.control().stop();
+                }
+            }
+            _ => std::process::exit(i32::from(signals.code())),
+        }
+        if let Some(end) = run.wait(Duration::from_millis(1)) {
+            while let Ok(event) = run.events().try_recv() {
+                live.show(&event);
+            }
+            return end;
+        }
+    }
+}
+
+/// The curve, the report, and the next command.
+fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
+    let report = report::write(folder);
+    if style == Style::Json {
+        return;
+    }
+    let curves = report::Curves::of(&report::events(folder));
+    eprint!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
+    match report {
+        Ok(path) => eprintln!("report: {}", path.display()),
+        Err(error) => eprintln!("the report could not be written: {error}"),
+    }
+    match end {
+        RunEnd::Finished => {
+            eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
+        }
+        _ => eprintln!("go on with: pleach run {again}"),
+    }
+}
+
+/// Ctrl-C and termination, counted.
+pub struct Signals {
+    received: Receiver<()>,
+    seen: std::cell::Cell<usize>,
+}
+
+impl Signals {
+    /// Takes the process's signals over. Where another handler is set already, none are heard.
+    pub fn listen() -> Signals {
+        let (sender, received) = std::sync::mpsc::channel();
+        let heard = ctrlc::set_handler(move || {
+            // The receiver lives as long as the command; after it nobody needs the signal.
+            let _ = sender.send(());
+        });
+        if let Err(error) = heard {
+            eprintln!("signals are not handled: {error}");
+        }
+        Signals { received, seen: std::cell::Cell::new(0) }
+    }
+
+    /// Signals so far.
+    pub fn count(&self) -> usize {
+        while self.received.try_recv().is_ok() {
+            self.seen.set(self.seen.get() + 1);
+        }
+        self.seen.get()
+    }
+
+    /// The exit code of an interrupted process.
+    pub fn code(&self) -> u8 {
+        130
+    }
+}
