@@ -31,11 +31,11 @@ pub(super) fn need(call: &Call) -> Need {
 
 /// The keys that rows may see: the hull of their spans; empty where none sees any.
 pub(super) fn hull(spans: &[u32], rows: Range<usize>) -> Range<usize> {
-    let mut all = usize::MAX..0;
+    let (mut lo, mut hi) = (usize::MAX, 0);
     for span in spans[rows.start * 4..rows.end * 4].chunks_exact(4).filter(|span| span[0] < span[1]) {
-        all = all.start.min(span[0] as usize)..all.end.max(span[1] as usize);
+        (lo, hi) = (lo.min(span[0] as usize), hi.max(span[1] as usize));
     }
-    if all.start == usize::MAX { 0..0 } else { all }
+    lo.min(hi)..hi
 }
 
 /// What all pieces of a call share.

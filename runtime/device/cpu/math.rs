@@ -73,7 +73,7 @@ pub(super) fn erf(x: f32) -> f32 {
     let p = p.mul_add(z, -0.026_854_212);
     let p = p.mul_add(z, 0.112_835_95);
     let p = p.mul_add(z, -0.376_126_27);
-    let p = p.mul_add(z, 1.128_379_2);
+    let p = p.mul_add(z, std::f32::consts::FRAC_2_SQRT_PI);
     let small = p * x;
     let t = 1.0 / a.mul_add(0.35, 1.0);
     let q = -0.104_873_1_f32;
