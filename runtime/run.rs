@@ -126,6 +126,8 @@ impl Run {
         let outcome = Arc::new(Lock::new(None));
         let version = env!("CARGO_PKG_VERSION").to_string();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id() });
+        // A word that was meant for an earlier process; where it cannot be removed the watcher says so.
+        drop(std::fs::remove_file(plan.folder.join("CONTROL")));
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
         let observer_bus = bus.clone();
         let settings = Settings {
@@ -228,13 +230,9 @@ fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Opt
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
-    Team::new("run", top)
-        .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))))
-        .child(
-            Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))
-                .transient()
-                .significant(),
-        )
+    Team::new("run", top).child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path)))).child(
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
+    )
 }
 
 /// The ordered domain of recovery.

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::generate::{DeviceArgs, engine};
+use super::guardian::{guard, is_worker};
 use super::run::train;
 use crate::show::live::Style;
 use clap::Parser;
@@ -43,9 +44,12 @@ const JUDGED: usize = 24;
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
     let name = if args.text.is_some() { "demo-text" } else { "demo" };
+    let folder = args.runs.join(name);
+    if !is_worker() {
+        return guard(&folder);
+    }
     let typed = pipeline(args, name);
     let pipeline = Pipeline::parse(&typed)?;
-    let folder = args.runs.join(name);
     let style = if args.json { Style::Json } else { Style::Words };
     if style == Style::Words {
         eprintln!("A small model will learn {} for about {} minutes.", subject(args), args.minutes);

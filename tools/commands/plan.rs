@@ -1,8 +1,9 @@
 //! `pleach plan`: memory, disk, time and data of a pipeline, before anything starts.
 
-use super::run::{Signals, base_of, launch, opened, own};
+use super::run::{base_of, launch, opened, own};
 use super::{Answer, words};
 use crate::show::words::{bytes, count};
+use crate::signals::Signals;
 use clap::Parser;
 use pleach::launch::Launch;
 use pleach::runtime::model::weights::parameters;

@@ -1,8 +1,10 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
+use super::guardian::{guard, is_worker, watch_guardian};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
 use crate::show::{curve, report};
+use crate::signals::Signals;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
@@ -13,7 +15,6 @@ use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// `pleach run`.
@@ -47,6 +48,9 @@ pub fn run(args: &Args) -> Answer {
         return super::plan::run(&super::plan::Args::from(args.clone()));
     }
     let (pipeline, typed, folder) = opened(args)?;
+    if !is_worker() {
+        return guard(&folder);
+    }
     let style = if args.json { Style::Json } else { Style::Words };
     let base = base_of(&args.pipeline);
     train(&pipeline, &typed, &base, &folder, style, &args.pipeline.display().to_string())
@@ -131,6 +135,8 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
 fn follow(mut run: Run, style: Style, signals: &Signals) -> RunEnd {
     let mut live = Live::new(style);
     let mut told = false;
+    let control = run.control().clone();
+    watch_guardian(move || control.stop());
     loop {
         while let Ok(event) = run.events().recv_timeout(Duration::from_millis(100)) {
             live.show(&event);
@@ -175,39 +181,5 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
             eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
         }
         _ => eprintln!("go on with: pleach run {again}"),
-    }
-}
-
-/// Ctrl-C and termination, counted.
-pub struct Signals {
-    received: Receiver<()>,
-    seen: std::cell::Cell<usize>,
-}
-
-impl Signals {
-    /// Takes the process's signals over. Where another handler is set already, none are heard.
-    pub fn listen() -> Signals {
-        let (sender, received) = std::sync::mpsc::channel();
-        let heard = ctrlc::set_handler(move || {
-            // The receiver lives as long as the command; after it nobody needs the signal.
-            let _ = sender.send(());
-        });
-        if let Err(error) = heard {
-            eprintln!("signals are not handled: {error}");
-        }
-        Signals { received, seen: std::cell::Cell::new(0) }
-    }
-
-    /// Signals so far.
-    pub fn count(&self) -> usize {
-        while self.received.try_recv().is_ok() {
-            self.seen.set(self.seen.get() + 1);
-        }
-        self.seen.get()
-    }
-
-    /// The exit code of an interrupted process.
-    pub fn code(&self) -> u8 {
-        130
     }
 }
