@@ -1,6 +1,8 @@
-//! Every op of a training step of nanoGPT's two shapes on the cpu, one by one: time, rates, and the step they add up to.
+//! Every op of a training step of nanoGPT's two shapes on the cpu, one by one: time, rates, and the step they add up
+//! to.
 //!
-//! `cargo bench --bench step [-- threads]`. The rate of a plain product, measured in the same run, is the yardstick: the
+//! `cargo bench --bench step [-- threads]`. The rate of a plain product, measured in the same run, is the yardstick:
+//! the
 //! machine may be busy.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

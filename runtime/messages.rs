@@ -1,4 +1,5 @@
-//! Every message of a run, in the order in which a step sends them. Numbers and handles, never tensors (windows excepted).
+//! Every message of a run, in the order in which a step sends them. Numbers and handles, never tensors (windows
+//! excepted).
 
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};

@@ -118,7 +118,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts the tree. The lock is the run folder's: a second process on the same folder was refused when it was taken.
+    /// Starts the tree. The lock is the run folder's: a second process on the same folder was refused when it was
+    /// taken.
     pub fn start(plan: RunPlan, lock: RunLock) -> Result<Run, Fault> {
         let control = Control::new();
         let (bus, events) = Bus::new();

@@ -32,15 +32,21 @@ pub struct Report {
 /// One training step from `progress`.
 pub fn step(crew: &Crew, progress: &Progress) -> Result<Report, Fault> {
     let step = progress.step + 1;
-    let window = crew.draw(progress.draw)?; //                                   data: rows, a function of the draw
+    // data: rows, a function of the draw
+    let window = crew.draw(progress.draw)?;
     let tokens = window.unmasked() as u64;
-    let derivatives = crew.know(&window)?; //                                    loss: d loss / d numbers, known beforehand
-    let learned = crew.learn(step, &window, &derivatives, tick(progress))?; //   compute: forward, loss, backward
-    let judged = crew.judge(step, &window, &learned, &progress.memory)?; //      loss: may this gradient reach the weights?
+    // loss: d loss / d numbers, known beforehand
+    let derivatives = crew.know(&window)?;
+    // compute: forward, loss, backward; the gradient's norm
+    let learned = crew.learn(step, &window, &derivatives, tick(progress))?;
+    // loss: may this gradient reach the weights?
+    let judged = crew.judge(step, &window, &learned, &progress.memory)?;
     let norm = learned.gradient_norm;
     let (progress, learning_rate) = match &judged.verdict {
-        Verdict::Apply => crew.update(step, norm, tokens, judged.loss, judged.memory)?, // optimizer: clip, schedule, AdamW
-        Verdict::Skip(_) => (crew.skip(step, judged.memory)?, 0.0), //           optimizer: the cursor and the guard's note
+        // optimizer, through it compute: clip, schedule, AdamW; weights, moments, cursor and memory move together
+        Verdict::Apply => crew.update(step, norm, tokens, judged.loss, judged.memory)?,
+        // optimizer: the cursor and the guard's note move alone
+        Verdict::Skip(_) => (crew.skip(step, judged.memory)?, 0.0),
         Verdict::Finish(_) => (progress.clone(), 0.0),
         Verdict::Halt(why) => return Err(Fault::new(FaultKind::Halted, why.clone())),
     };

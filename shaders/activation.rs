@@ -208,8 +208,8 @@ fn gradients() -> Vec<GradientCheck> {
     fn with<const KIND: usize>(r: &mut dyn Recorder, t: &[Tensor]) -> Tensor {
         record(r, t[0], Activation::ALL[KIND])
     }
-    let records: [fn(&mut dyn Recorder, &[Tensor]) -> Tensor; 5] =
-        [with::<0>, with::<1>, with::<2>, with::<3>, with::<4>];
+    type Record = fn(&mut dyn Recorder, &[Tensor]) -> Tensor;
+    let records: [Record; 5] = [with::<0>, with::<1>, with::<2>, with::<3>, with::<4>];
     let names = ["gelu, tanh form", "gelu, erf form", "silu", "relu", "relu squared"];
     let check = |(name, record)| {
         let z: Vec<f32> = values(9, 15).iter().map(|x| if x.abs() < 0.05 { 0.5 } else { x * 3.0 }).collect();

@@ -135,7 +135,8 @@ pub const PAIR: Pair = Pair {
 mod tests {
     use super::*;
 
-    /// On the first step m / (sqrt(v) / sqrt(bias2)) / bias1 is the sign of g: the weight moves by the rate, after decay.
+    /// On the first step m / (sqrt(v) / sqrt(bias2)) / bias1 is the sign of g: the weight moves by the rate, after
+    /// decay.
     #[test]
     fn the_first_step_moves_by_the_learning_rate() {
         let params = Params { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.5, lr_scale: 2.0, len: 2 };

@@ -1,13 +1,15 @@
 //! attention: grouped-head attention over per-row intervals of keys, online softmax, never an n x m buffer.
 //!
-//! Shapes: q (n, wq), kv (m, wkv), spans (n, 4), y (n, h d), lse (n, h). Head j of row i reads q[i, j d ..] and sees the
+//! Shapes: q (n, wq), kv (m, wkv), spans (n, 4), y (n, h d), lse (n, h). Head j of row i reads q[i, j d ..] and sees
+//! the
 //! rows lo_i .. hi_i of kv (spans[i] = {lo, hi, qlo, qhi}), keys at column `k_offset + (j / (h / g)) d`, values at
 //! `v_offset + ...`. score = scale q.k, capped as cap tanh(score / cap) where cap > 0; y = softmax(score) v. An empty
 //! interval gives y = 0 and lse = 0. In training q and kv are one tensor [q | k | v]; qlo .. qhi of row j are then the
 //! rows that see key j, contiguous because lo and hi never decrease.
 //!
 //! Backward, with p = exp(score - lse) and delta = rowsum(dy y): dv = p^T dy, ds = p (dy v^T - delta), dq = scale ds k,
-//! dk = scale ds^T q (ds times the slope of the cap). Dao, "FlashAttention-2", arXiv 2307.08691; two owners (of queries:
+//! dk = scale ds^T q (ds times the slope of the cap). Dao, "FlashAttention-2", arXiv 2307.08691; two owners (of
+//! queries:
 //! dq; of keys: dk, dv) instead of atomics, so that the bits repeat.
 
 mod cases;
@@ -230,7 +232,8 @@ pub fn record(r: &mut dyn Recorder, qkv: Tensor, spans: Tensor, shape: Attention
     y
 }
 
-/// The words of `spans` for rows that see `seen[i] = (lo, hi)`, neither of which decreases from row to row (rows that see
+/// The words of `spans` for rows that see `seen[i] = (lo, hi)`, neither of which decreases from row to row (rows that
+/// see
 /// nothing, lo >= hi, apart): adds the rows that see each key.
 pub fn spans(seen: &[(u32, u32)]) -> Vec<u32> {
     let mut out: Vec<u32> = seen.iter().flat_map(|&(lo, hi)| [lo, hi, 0, 0]).collect();

@@ -1,6 +1,7 @@
 //! cache: puts new keys and values into the rows of a cache, cache[slots[i]] = x[i, from .. from + width].
 //!
-//! Shapes: x (n, w), slots (n) with 0xFFFFFFFF = skip, cache (rows, width). No slot occurs twice in a call. No gradient:
+//! Shapes: x (n, w), slots (n) with 0xFFFFFFFF = skip, cache (rows, width). No slot occurs twice in a call. No
+//! gradient:
 //! generation only.
 
 use crate::cases::Build;

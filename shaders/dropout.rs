@@ -1,7 +1,8 @@
 //! dropout: y = x keep / (1 - rate), with keep drawn for each element from counter-based noise.
 //!
 //! Shapes: x, y (n, c); keys (n), the noise key of each row. Word `column % 4` of Philox(seed = tick.seed, counter =
-//! {key, column / 4, site, tick.draw}) keeps the element where it is at least rate * 2^32. The same noise falls on a row
+//! {key, column / 4, site, tick.draw}) keeps the element where it is at least rate * 2^32. The same noise falls on a
+//! row
 //! wherever it stands in whichever micro-batch. Srivastava et al., "Dropout", JMLR 15, 2014.
 
 use crate::cases::{Build, input, input_words};

@@ -94,7 +94,8 @@ fn backward(args: &mut Args<'_>) {
     }
 }
 
-/// Records y = table[ids] + add and its gradient rule. `sorted` belongs to `ids`; absent where the table is not trained.
+/// Records y = table[ids] + add and its gradient rule. `sorted` belongs to `ids`; absent where the table is not
+/// trained.
 pub fn record(r: &mut dyn Recorder, table: Tensor, ids: Tensor, sorted: Sorted, add: Option<Tensor>) -> Tensor {
     let (n, c, v) = (ids.shape.len(), table.shape.dim(1), table.shape.dim(0));
     // Where no gradient is wanted nobody sorts.
@@ -121,7 +122,8 @@ pub fn record(r: &mut dyn Recorder, table: Tensor, ids: Tensor, sorted: Sorted, 
     y
 }
 
-/// Uniform of the kernels: `first .. first + rows` are the table's rows in this binding; widths in units of `VEC` words.
+/// Uniform of the kernels: `first .. first + rows` are the table's rows in this binding; widths in units of `VEC`
+/// words.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Shard {

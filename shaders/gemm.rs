@@ -118,6 +118,20 @@ pub struct Product {
     pub fused: Option<Fused>,
 }
 
+impl Product {
+    /// A product of extents (rows, cols, depth) with nothing after it.
+    pub fn bare(
+        variant: Variant,
+        extents: (usize, usize, usize),
+        [a, b, c]: [Matrix; 3],
+        scale: f32,
+        acc: bool,
+    ) -> Product {
+        let (rows, cols, depth) = extents;
+        Product { variant, rows, cols, depth, a, b, c, scale, acc, fused: None }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct KernelParams {
@@ -344,19 +358,10 @@ pub(crate) fn lower_dx(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (dy, w) = (call.reads[0], call.reads[1]);
     for (first, depth) in l.caps.shards(&w.shape) {
-        let product = Product {
-            variant: Variant::Nn,
-            rows: p.n as usize,
-            cols: p.k as usize,
-            depth,
-            a: Matrix { offset: first, ..matrix(l, dy) },
-            b: shard(l, w, first, depth),
-            c: matrix(l, call.writes[0]),
-            scale: p.scale,
-            acc: p.acc == 1 || first > 0,
-            fused: None,
-        };
-        emit(l, &product);
+        let a = Matrix { offset: first, ..matrix(l, dy) };
+        let operands = [a, shard(l, w, first, depth), matrix(l, call.writes[0])];
+        let acc = p.acc == 1 || first > 0;
+        emit(l, &Product::bare(Variant::Nn, (p.n as usize, p.k as usize, depth), operands, p.scale, acc));
     }
 }
 
@@ -365,18 +370,8 @@ pub(crate) fn lower_dw(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (dy, x, dw) = (call.reads[0], call.reads[1], call.writes[0]);
     for (first, rows) in l.caps.shards(&dw.shape) {
-        let product = Product {
-            variant: Variant::Tn,
-            rows,
-            cols: p.k as usize,
-            depth: p.n as usize,
-            a: Matrix { offset: first, ..matrix(l, dy) },
-            b: matrix(l, x),
-            c: shard(l, dw, first, rows),
-            scale: p.scale,
-            acc: p.acc == 1,
-            fused: None,
-        };
-        emit(l, &product);
+        let a = Matrix { offset: first, ..matrix(l, dy) };
+        let operands = [a, matrix(l, x), shard(l, dw, first, rows)];
+        emit(l, &Product::bare(Variant::Tn, (rows, p.k as usize, p.n as usize), operands, p.scale, p.acc == 1));
     }
 }

@@ -1,7 +1,9 @@
 //! head: what a loss sees of the logits, and the gradient from given derivatives; [tokens, vocabulary] never exists.
 //!
-//! Shapes: x (n, c), w (v, c), targets (n) u32, numbers (n, 4) = {log-probability of the target, log-sum-exp, entropy, 1
-//! if no logit is larger than the target's} of z = softcap(scale x w^T) / temperature with softcap(s) = cap tanh(s / cap).
+//! Shapes: x (n, c), w (v, c), targets (n) u32, numbers (n, 4) = {log-probability of the target, log-sum-exp, entropy,
+//! 1
+//! if no logit is larger than the target's} of z = softcap(scale x w^T) / temperature with softcap(s) = cap tanh(s /
+//! cap).
 //! A target of 0xFFFFFFFF is ignored: its numbers are 0 and it has no gradient. With derivatives dnumbers (n, 4) =
 //! {dlogp, dlse, dH, unused}: dz_j = dlogp (1[j = t] - p_j) + dlse p_j - dH p_j (log p_j + H). Rows are worked off in
 //! chunks (Liger kernel, Hsu et al., 2024).
@@ -254,66 +256,28 @@ fn lower(call: &Call, l: &mut Lowering<'_>, train: bool) {
     let shards = l.caps.shards(&w.shape);
     for first in (0..n).step_by(chunk) {
         let rows = chunk.min(n - first);
-        let activations = |l: &Lowering<'_>, t: Tensor| Matrix { region: l.whole(t), offset: first * c, stride: c };
-        let weights = |l: &Lowering<'_>, t: Tensor, (from, count): (usize, usize)| Matrix {
+        let chunk_of = |l: &Lowering<'_>, t: Tensor| Matrix { region: l.whole(t), offset: first * c, stride: c };
+        let shard_of = |l: &Lowering<'_>, t: Tensor, (from, count): (usize, usize)| Matrix {
             region: l.rows(t, from, count),
             offset: 0,
             stride: c,
         };
-        let (a, scale) = (activations(l, x), p.scale);
         for &(from, count) in &shards {
-            let b = weights(l, w, (from, count));
-            let z = Matrix { offset: from, ..logits };
-            let bare = Product {
-                variant: Variant::Nt,
-                rows,
-                cols: count,
-                depth: c,
-                a,
-                b,
-                c: z,
-                scale,
-                acc: false,
-                fused: None,
-            };
-            emit(l, &bare);
+            let operands = [chunk_of(l, x), shard_of(l, w, (from, count)), Matrix { offset: from, ..logits }];
+            emit(l, &Product::bare(Variant::Nt, (rows, count, c), operands, p.scale, false));
         }
         emit_rows(call, l, &p, logits.region, (first, rows), train);
         for &(from, count) in &shards {
             let dz = Matrix { offset: from, ..logits };
             if train && p.dx != sink::ABSENT {
-                let (b, dx) = (weights(l, w, (from, count)), activations(l, call.writes[1]));
+                let operands = [dz, shard_of(l, w, (from, count)), chunk_of(l, call.writes[1])];
                 let acc = p.dx == sink::ADD || from > 0;
-                let product = Product {
-                    variant: Variant::Nn,
-                    rows,
-                    cols: c,
-                    depth: count,
-                    a: dz,
-                    b,
-                    c: dx,
-                    scale,
-                    acc,
-                    fused: None,
-                };
-                emit(l, &product);
+                emit(l, &Product::bare(Variant::Nn, (rows, c, count), operands, p.scale, acc));
             }
             if train && p.dw != sink::ABSENT {
-                let dw = weights(l, call.writes[2], (from, count));
+                let operands = [dz, chunk_of(l, x), shard_of(l, call.writes[2], (from, count))];
                 let acc = p.dw == sink::ADD || first > 0;
-                let product = Product {
-                    variant: Variant::Tn,
-                    rows: count,
-                    cols: c,
-                    depth: rows,
-                    a: dz,
-                    b: a,
-                    c: dw,
-                    scale,
-                    acc,
-                    fused: None,
-                };
-                emit(l, &product);
+                emit(l, &Product::bare(Variant::Tn, (count, c, rows), operands, p.scale, acc));
             }
         }
     }
@@ -356,6 +320,7 @@ const EXTENTS: &[Extents] = &[
     ("a vocabulary of characters", 70, 32, 65, 32, 1.0, 0.0, 1.0),
     ("several chunks, a ragged last one", 150, 12, 44, 64, 0.5, 0.0, 1.0),
     ("soft-cap and temperature", 9, 16, 40, 9, 2.0, 3.0, 0.7),
+    ("weights for shards", 66, 80, 230, 64, 1.0, 0.0, 1.0),
     ("a large vocabulary", 66, 64, 1501, 64, 1.0, 30.0, 1.3),
 ];
 

@@ -1,13 +1,15 @@
 // head: from logits to {log-probability of the target, log-sum-exp, entropy, hit} and back, in place
 //
-//   logits (rows, stride)   scale x w^T of rows first .. first + rows; TRAIN 1: becomes the derivative with respect to it,
+//   logits (rows, stride)   scale x w^T of rows first .. first + rows; TRAIN 1: becomes the derivative with respect to
+//   it,
 //                           padding beyond v included (0)
 //   targets (n), numbers (n, 4), dnumbers (n, 4)   of all rows
 //
 // With z = softcap(logits) / temperature, m = max z, S = sum exp(z - m), W = sum (z - m) exp(z - m):
 // lse = m + log S, H = log S - W / S, log p_j = z_j - lse.
 //
-// Grid: one workgroup of LANES invocations per row; lane i takes columns i, i + LANES, ...; lanes are added up pairwise,
+// Grid: one workgroup of LANES invocations per row; lane i takes columns i, i + LANES, ...; lanes are added up
+// pairwise,
 // always the same pairs. Limits: none beyond a binding's size.
 //% import activation
 //% import grid

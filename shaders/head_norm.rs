@@ -1,6 +1,7 @@
 //! head_norm: root-mean-square normalisation of each query and key head before rotation (Qwen3, Gemma 3).
 //!
-//! Shapes: qkv and y (n, (h + 2 g) d), the heads of a row: h queries, g keys, g values (copied); gains (2, d) for queries
+//! Shapes: qkv and y (n, (h + 2 g) d), the heads of a row: h queries, g keys, g values (copied); gains (2, d) for
+//! queries
 //! and keys; rstd (n, h + g). Per head y = x r gain, r = 1 / sqrt(mean(x^2) + eps); derivatives as in `rms_norm`.
 //! Henry et al., "Query-Key Normalization for Transformers", arXiv 2010.04245.
 

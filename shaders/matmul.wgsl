@@ -7,18 +7,23 @@
 // c (rows, cols), summed over depth; lda, ldb, ldc are words from row to row, *_offset the first word in the binding.
 // EPILOGUE 0 writes scale * sum, added to c if asked; EPILOGUE 1 adds a bias, applies the activation, adds a residual;
 // EPILOGUE 2 also writes z, the input of the activation.
-// Part z of the grid sums depth z * part .. (z + 1) * part and writes part_stride words further on (`reduce.columns` adds
+// Part z of the grid sums depth z * part .. (z + 1) * part and writes part_stride words further on (`reduce.columns`
+// adds
 // the parts up).
 //
-// Limits: VEC 4 wants all strides and offsets to be multiples of 4; rows of c then end on a multiple of 4 words, of which
-// those beyond cols are padding that may be overwritten. VEC 1 takes anything. TAIL 1 is for a depth that is no multiple
+// Limits: VEC 4 wants all strides and offsets to be multiples of 4; rows of c then end on a multiple of 4 words, of
+// which
+// those beyond cols are padding that may be overwritten. VEC 1 takes anything. TAIL 1 is for a depth that is no
+// multiple
 // of 4. Rows and columns are arbitrary. Loads beyond an edge are clamped to it, so that no index leaves its tensor.
 //
 // KIND 0 `direct` is for processors that play the GPU: an invocation keeps BR x 4 BQ sums and reads straight from
-//   storage; no barrier. Workgroup: 8 invocations side by side, which lavapipe runs as one vector; they share their rows,
+//   storage; no barrier. Workgroup: 8 invocations side by side, which lavapipe runs as one vector; they share their
+//   rows,
 //   so that it loads a once for all of them. Grid: blocks of columns, blocks of rows, parts.
 // KIND 1 `tiled` is for GPUs: a workgroup makes SIDE x SIDE elements from tiles of depth 16 in workgroup memory, 8 x 8
-//   (SIDE 32: 4 x 4) an invocation, and fetches the next tile while it multiplies. Grid: tiles of columns, of rows, parts.
+//   (SIDE 32: 4 x 4) an invocation, and fetches the next tile while it multiplies. Grid: tiles of columns, of rows,
+//   parts.
 //% if EPILOGUE > 0
 //% import activation
 //% end

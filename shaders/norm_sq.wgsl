@@ -22,7 +22,8 @@ var<workgroup> lanes: array<f32, 256>;
 
 @compute @workgroup_size(256)
 fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // Blocks are counted in the tensor, positions in the shard. The first block of this part that reaches into the shard:
+    // Blocks are counted in the tensor, positions in the shard. The first block of this part that reaches into the
+    // shard:
     let begin = params.first / 1024u;
     let skip = (group.x + 64u - begin % 64u) % 64u;
     let blocks = (params.first % 1024u + params.len + 1023u) / 1024u;

@@ -1,7 +1,8 @@
 //! rope: rotary positions. Pair (i, i + d/2) of each query and key head turns by the angle of its position.
 //!
 //! Shapes: qkv and y (n, (h + 2 g) d); positions (n); table (P, d/2, 2) = {cos, sin} of each position and pair. The
-//! first h + g heads of a row turn, the value heads are copied. (a, b) -> (a cos - b sin, b cos + a sin); backward turns
+//! first h + g heads of a row turn, the value heads are copied. (a, b) -> (a cos - b sin, b cos + a sin); backward
+//! turns
 //! the other way. Su et al., "RoFormer", arXiv 2104.09864; half-split pairs as in Hugging Face's Llama.
 
 use crate::cases::{Build, input, input_words};

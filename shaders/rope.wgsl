@@ -3,7 +3,8 @@
 //   x, y (n, slots, d)   heads of a row; the first `rotated` of them are rotated, the rest copied
 //   positions (n)        position of each row          table (rows, d / 2, 2)  {cos, sin} of each position and pair
 //
-// The backward pass is the same with the sign of sin changed. Grid: one invocation per pair of T (T: four words, or one).
+// The backward pass is the same with the sign of sin changed. Grid: one invocation per pair of T (T: four words, or
+// one).
 // Limits: none beyond a binding's size. Reads and writes each element once.
 //% import grid
 

@@ -6,7 +6,8 @@
 //! likelier ones hold less than p of the mass; equal ones stay together; the best always stays), min-p (share of the
 //! best's probability). Then the first token in index order whose cumulative weight exceeds u times the total, u from
 //! Philox(seed = tick.seed, counter = {keys.0, keys.1, 0, 0x5A17}). logp is the token's log-probability under the raw
-//! logits: no penalty, temperature 1, nothing left out. Keskar et al. (CTRL), arXiv 1909.05858; Holtzman et al. (top-p),
+//! logits: no penalty, temperature 1, nothing left out. Keskar et al. (CTRL), arXiv 1909.05858; Holtzman et al.
+//! (top-p),
 //! arXiv 1904.09751; Nguyen et al. (min-p), arXiv 2407.01082.
 
 use crate::cases::Build;

@@ -244,7 +244,8 @@ pub trait Recorder {
     /// The tensor that collects the gradient of `x`, and whether the caller must add to what is already there
     /// (otherwise it must write every element). Call it once per contribution, only if `wants(x)`.
     fn gradient(&mut self, x: Tensor) -> (Tensor, bool);
-    /// The whole of `dy` is a contribution to the gradient of `x`. May hand over the storage of `dy` instead of copying:
+    /// The whole of `dy` is a contribution to the gradient of `x`. May hand over the storage of `dy` instead of
+    /// copying:
     /// the last thing a rule does with `dy`.
     fn pass(&mut self, x: Tensor, dy: Tensor);
 }

@@ -8,7 +8,8 @@
 //! //% for NAME in A..B   the lines up to the matching `end`, for NAME = A, A + 1, ... B - 1
 //! //% if EXPR            the lines up to `else`, `elif EXPR` or `end`, if EXPR is not 0
 //! ```
-//! Expressions are integers: names, decimal numbers, `+ - * / %`, comparisons (1 or 0), `&& || !`, parentheses. A mistake
+//! Expressions are integers: names, decimal numbers, `+ - * / %`, comparisons (1 or 0), `&& || !`, parentheses. A
+//! mistake
 //! in a template is a mistake of ours: expansion panics with the line.
 
 use crate::spec::Kernel;

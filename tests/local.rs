@@ -13,7 +13,8 @@ pub(crate) fn expected(case: &Case) -> Vec<Vec<f32>> {
     writes
 }
 
-/// A recorder whose calls run at once by their specs. Fresh activations hold NaN, so that a call that reads what no call
+/// A recorder whose calls run at once by their specs. Fresh activations hold NaN, so that a call that reads what no
+/// call
 /// wrote shows.
 pub(crate) struct Local {
     /// Contents by tensor id.

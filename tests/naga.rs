@@ -1,6 +1,7 @@
 //! Every kernel text for every back end: Vulkan (SPIR-V), Metal (MSL), DX12 (HLSL, shader models 5.1 and 6.2), OpenGL.
 //!
-//! A translation that succeeds does not mean that the back end has the feature, so each module is validated against what
+//! A translation that succeeds does not mean that the back end has the feature, so each module is validated against
+//! what
 //! the back end supports first. That a text matches its description (bindings, sizes, limits) is the business of
 //! `shaders/check.rs`.
 

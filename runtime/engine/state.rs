@@ -73,7 +73,8 @@ impl Engine {
         Ok(out)
     }
 
-    /// Puts a state back: every weight by name and shape; moments where this engine trains (zeros where there are none).
+    /// Puts a state back: every weight by name and shape; moments where this engine trains (zeros where there are
+    /// none).
     pub fn restore(&mut self, state: &HostState) -> Result<(), Fault> {
         let slots = self.layout.slots.clone();
         let find = |list: &[HostTensor], name: &str| list.iter().position(|tensor| tensor.name == name);

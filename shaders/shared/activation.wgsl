@@ -1,5 +1,6 @@
 // Activations and their derivatives; kinds as in activation.rs: 0 identity, 1 gelu (tanh form), 2 gelu (erf),
-// 3 silu, 4 relu, 5 relu squared. tanh is written with exp of a number that is never positive, so that it never overflows.
+// 3 silu, 4 relu, 5 relu squared. tanh is written with exp of a number that is never positive, so that it never
+// overflows.
 fn safe_tanh(x: f32) -> f32 {
     let e = exp(-2.0 * abs(x));
     let t = (1.0 - e) / (1.0 + e);

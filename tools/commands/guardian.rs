@@ -74,7 +74,8 @@ fn start() -> Result<Child, Refusal> {
     Command::new(program).args(std::env::args_os().skip(1)).env(WORKER, "1").spawn().map_err(failed)
 }
 
-/// Waits for the worker. The first signal asks it to stop (it hears a terminal's Ctrl-C itself; both mean the same), the
+/// Waits for the worker. The first signal asks it to stop (it hears a terminal's Ctrl-C itself; both mean the same),
+/// the
 /// second ends it at once.
 fn attend(worker: &mut Child, folder: &Path, signals: &Signals) -> Result<ExitStatus, Refusal> {
     let mut asked = false;

@@ -147,7 +147,8 @@ impl House {
         section::run(section, &mut self.cargo(arguments), Counter::new(&[]), &say)
     }
 
-    /// All tests whose path contains one of the names (all, if none), on one Vulkan driver if one is given; skips on the
+    /// All tests whose path contains one of the names (all, if none), on one Vulkan driver if one is given; skips on
+    /// the
     /// adapters that another section covers are not counted.
     fn tests(
         &self,

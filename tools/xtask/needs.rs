@@ -1,4 +1,5 @@
-//! What the tests need besides Rust: finding it, naming what is missing with the command that installs it, installing it.
+//! What the tests need besides Rust: finding it, naming what is missing with the command that installs it, installing
+//! it.
 
 use crate::say;
 use std::path::{Path, PathBuf};

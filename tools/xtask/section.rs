@@ -45,7 +45,8 @@ pub(crate) fn run(name: &'static str, command: &mut Command, counter: Counter, s
     let (tally, failure) = match stream(command, counter, say) {
         Ok((tally, true)) => (tally, None),
         Ok((tally, false)) if tally.failed > 0 => (tally, Some(format!("{} tests failed", tally.failed))),
-        // A compiler error, a crash of the test program, a formatting difference: one failure, although no test says so.
+        // A compiler error, a crash of the test program, a formatting difference: one failure, although no test says
+        // so.
         Ok((tally, false)) => (Tally { failed: 1, ..tally }, Some("the command failed".to_string())),
         Err(error) => (Tally { failed: 1, ..Tally::default() }, Some(format!("the command could not be run: {error}"))),
     };

@@ -54,7 +54,8 @@ impl Counter {
         Counter { elsewhere: elsewhere.to_vec(), ..Counter::default() }
     }
 
-    /// Takes one line; says whether a person should see it. What a test printed although it passed is counted, not shown.
+    /// Takes one line; says whether a person should see it. What a test printed although it passed is counted, not
+    /// shown.
     pub(crate) fn line(&mut self, line: &str) -> bool {
         let said = line.trim();
         if said.starts_with(SKIPPED_TEST) {

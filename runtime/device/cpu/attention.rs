@@ -126,7 +126,8 @@ impl Job<'_> {
         (self.p.kv_stride as usize, self.p.k_offset as usize + column, self.p.v_offset as usize + column)
     }
 
-    /// Do blocks of these rows see mostly what only one of their rows sees (decoding several texts), or are there so few
+    /// Do blocks of these rows see mostly what only one of their rows sees (decoding several texts), or are there so
+    /// few
     /// that transposing keys for them does not pay?
     fn scattered(&self, rows: &Range<usize>) -> bool {
         let wanted: usize = rows.clone().map(|row| hull(self.spans, row..row + 1).len()).sum();

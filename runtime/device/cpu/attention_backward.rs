@@ -1,6 +1,7 @@
 //! attention.backward: key blocks against query blocks, weights computed anew from the saved log-sum-exps.
 //!
-//! A piece is one key head of one *segment*: a run of rows that see, and are seen by, no row outside of it (a packed row
+//! A piece is one key head of one *segment*: a run of rows that see, and are seen by, no row outside of it (a packed
+//! row
 //! at most; short ones are joined). It sums the gradients of its keys and values in place, so that no piece waits for
 //! another and every sum has one order: key blocks outside, heads of the group and query blocks inside.
 

@@ -3,7 +3,8 @@
 //! Only fused multiply-adds, divisions and selects: every instruction set gives the same bits. The polynomials are
 //! Chebyshev interpolations computed for this file; the errors named are the worst over dense sweeps against f64.
 
-/// What makes the closure of [`simd`] callable only once: its body is then inlined where the instruction set is switched
+/// What makes the closure of [`simd`] callable only once: its body is then inlined where the instruction set is
+/// switched
 /// on. A closure that may be called again goes through a shim that the compiler may leave out of line, without fused
 /// multiply-adds: measured sixteen times slower.
 pub(super) struct Once;
