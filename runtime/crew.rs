@@ -171,8 +171,8 @@ impl Crew {
     }
 
     /// Optimizer: no update; the progress after it.
-    pub fn skip(&self, step: u64) -> Result<Progress, Fault> {
-        let reply = self.optimizer.call(OptimizerMessage::Skip { step })?;
+    pub fn skip(&self, step: u64, memory: Memory) -> Result<Progress, Fault> {
+        let reply = self.optimizer.call(OptimizerMessage::Skip { step, memory })?;
         expect!(reply, OptimizerReply::Updated { progress, .. } => *progress)
     }
 

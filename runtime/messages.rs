@@ -206,6 +206,8 @@ pub enum OptimizerMessage {
     Skip {
         /// The step that was not made.
         step: u64,
+        /// The loss's memory before the step, in which the guard has noted the skip.
+        memory: Memory,
     },
 }
 

@@ -40,8 +40,10 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(6 * 3600);
 /// How long a trainer whose state-holder died waits to be stopped with everything after it.
 const ORPHANED: Duration = Duration::from_secs(10);
-/// Restarts of the core within [`PERIOD`] before the run gives up.
-const INTENSITY: u32 = 8;
+/// Restarts that a supervisor below the top makes within [`PERIOD`] before it gives up.
+const INTENSITY: u32 = 5;
+/// Restarts that the top makes: the product of both is what a crash loop can cost.
+const TOP_INTENSITY: u32 = 2;
 /// See [`INTENSITY`].
 const PERIOD: Duration = Duration::from_secs(600);
 
@@ -124,6 +126,8 @@ impl Run {
         let outcome = Arc::new(Lock::new(None));
         let version = env!("CARGO_PKG_VERSION").to_string();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id() });
+        // A word that was meant for an earlier process; where it cannot be removed the watcher says so.
+        drop(std::fs::remove_file(plan.folder.join("CONTROL")));
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
         let observer_bus = bus.clone();
         let settings = Settings {
@@ -225,13 +229,10 @@ fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Opt
         facts: None,
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
-    Team::new("run", plan(Strategy::OneForOne))
-        .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))))
-        .child(
-            Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))
-                .transient()
-                .significant(),
-        )
+    let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
+    Team::new("run", top).child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path)))).child(
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
+    )
 }
 
 /// The ordered domain of recovery.

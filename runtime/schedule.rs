@@ -62,8 +62,7 @@ mod tests {
 
     #[test]
     fn cosine_follows_nanogpt() {
-        let schedule =
-            Schedule { learning_rate: 1e-3, floor: 0.1, warmup: 100, steps: 2000, decay: Decay::Cosine };
+        let schedule = Schedule { learning_rate: 1e-3, floor: 0.1, warmup: 100, steps: 2000, decay: Decay::Cosine };
         assert!((schedule.rate(1) - 1e-3 / 101.0).abs() < 1e-12);
         assert!((schedule.rate(101) - 1e-3).abs() < 1e-12);
         let middle = 1e-4 + 0.5 * (1.0 + (std::f64::consts::PI * 0.5).cos()) * 9e-4;

@@ -40,7 +40,7 @@ pub fn step(crew: &Crew, progress: &Progress) -> Result<Report, Fault> {
     let norm = learned.gradient_norm;
     let (progress, learning_rate) = match &judged.verdict {
         Verdict::Apply => crew.update(step, norm, tokens, judged.loss, judged.memory)?, // optimizer: clip, schedule, AdamW
-        Verdict::Skip(_) => (crew.skip(step)?, 0.0), //                          optimizer: the cursor alone moves
+        Verdict::Skip(_) => (crew.skip(step, judged.memory)?, 0.0), //           optimizer: the cursor and the guard's note
         Verdict::Finish(_) => (progress.clone(), 0.0),
         Verdict::Halt(why) => return Err(Fault::new(FaultKind::Halted, why.clone())),
     };

@@ -10,7 +10,9 @@
 // COLS keys (backward_keys: queries) are read straight from storage. The order of every sum is that of the rows.
 // Limits: none beyond a binding's size. T is four words (VEC = 4) or one; all widths are in units of T.
 //% import grid
+//% if CAP
 //% import activation
+//% end
 
 //% if VEC == 4
 alias T = vec4<f32>;
@@ -31,21 +33,21 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 
+//% if CAP
 // A score in units of log2, capped.
 fn capped(dot_product: f32) -> f32 {
-    let score = dot_product * params.scale;
-    if (params.softcap > 0.0) { return LOG2_E * params.softcap * safe_tanh(score / params.softcap); }
-    return LOG2_E * score;
+    return LOG2_E * params.softcap * safe_tanh(dot_product * params.scale / params.softcap);
 }
 
 // The slope of the capped score by the product q.k.
 fn slope_of(capped_score: f32) -> f32 {
-    if (params.softcap > 0.0) {
-        let t = capped_score / (LOG2_E * params.softcap);
-        return params.scale * (1.0 - t * t);
-    }
-    return params.scale;
+    let t = capped_score / (LOG2_E * params.softcap);
+    return params.scale * (1.0 - t * t);
 }
+//% else
+fn capped(dot_product: f32) -> f32 { return dot_product * (LOG2_E * params.scale); }
+fn slope_of(capped_score: f32) -> f32 { return params.scale; }
+//% end
 
 @group(0) @binding(1) var<storage, read> q: array<T>;
 @group(0) @binding(2) var<storage, read> kv: array<T>;
@@ -103,7 +105,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         //% for r in 0..ROWS
         var best_{{r}} = top_{{r}};
         //% for k in 0..COLS
-        let seen_{{r}}_{{k}} = j + {{k}}u >= lo_{{r}} && j + {{k}}u < hi_{{r}};
+        let seen_{{r}}_{{k}} = (j + {{k}}u >= lo_{{r}}) & (j + {{k}}u < hi_{{r}});
         s_{{r}}_{{k}} = capped(s_{{r}}_{{k}});
         best_{{r}} = max(best_{{r}}, select(LOWEST, s_{{r}}_{{k}}, seen_{{r}}_{{k}}));
         //% end
@@ -227,7 +229,7 @@ fn backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         t_{{r}}_{{k}} = select(
             0.0,
             t_{{r}}_{{k}} * exp2(s_{{r}}_{{k}} - stats_{{r}}.x),
-            j + {{k}}u >= lo_{{r}} && j + {{k}}u < hi_{{r}},
+            (j + {{k}}u >= lo_{{r}}) & (j + {{k}}u < hi_{{r}}),
         );
         //% end
         //% end
@@ -320,7 +322,7 @@ fn backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
             s_{{r}}_{{k}} = select(
                 0.0,
                 exp2(s_{{r}}_{{k}} - stats_{{k}}.x),
-                j + {{k}}u >= lo_{{r}} && j + {{k}}u < hi_{{r}},
+                (j + {{k}}u >= lo_{{r}}) & (j + {{k}}u < hi_{{r}}),
             );
             t_{{r}}_{{k}} = select(0.0, t_{{r}}_{{k}} * s_{{r}}_{{k}}, s_{{r}}_{{k}} > 0.0);
             //% end

@@ -27,7 +27,7 @@ fn to_f16(bits: u32) -> u32 {
     let rest = mantissa & ((1u << shift) - 1u);
     let kept = mantissa >> shift;
     let middle = 1u << (shift - 1u);
-    let up = rest > middle || (rest == middle && (kept & 1u) == 1u);
+    let up = (rest > middle) | ((rest == middle) & ((kept & 1u) == 1u));
     return sign | (kept + select(0u, 1u, up));
 }
 

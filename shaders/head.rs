@@ -264,7 +264,18 @@ fn lower(call: &Call, l: &mut Lowering<'_>, train: bool) {
         for &(from, count) in &shards {
             let b = weights(l, w, (from, count));
             let z = Matrix { offset: from, ..logits };
-            let bare = Product { variant: Variant::Nt, rows, cols: count, depth: c, a, b, c: z, scale, acc: false, fused: None };
+            let bare = Product {
+                variant: Variant::Nt,
+                rows,
+                cols: count,
+                depth: c,
+                a,
+                b,
+                c: z,
+                scale,
+                acc: false,
+                fused: None,
+            };
             emit(l, &bare);
         }
         emit_rows(call, l, &p, logits.region, (first, rows), train);
@@ -273,13 +284,35 @@ fn lower(call: &Call, l: &mut Lowering<'_>, train: bool) {
             if train && p.dx != sink::ABSENT {
                 let (b, dx) = (weights(l, w, (from, count)), activations(l, call.writes[1]));
                 let acc = p.dx == sink::ADD || from > 0;
-                let product = Product { variant: Variant::Nn, rows, cols: c, depth: count, a: dz, b, c: dx, scale, acc, fused: None };
+                let product = Product {
+                    variant: Variant::Nn,
+                    rows,
+                    cols: c,
+                    depth: count,
+                    a: dz,
+                    b,
+                    c: dx,
+                    scale,
+                    acc,
+                    fused: None,
+                };
                 emit(l, &product);
             }
             if train && p.dw != sink::ABSENT {
                 let dw = weights(l, call.writes[2], (from, count));
                 let acc = p.dw == sink::ADD || first > 0;
-                let product = Product { variant: Variant::Tn, rows: count, cols: c, depth: rows, a: dz, b: a, c: dw, scale, acc, fused: None };
+                let product = Product {
+                    variant: Variant::Tn,
+                    rows: count,
+                    cols: c,
+                    depth: rows,
+                    a: dz,
+                    b: a,
+                    c: dw,
+                    scale,
+                    acc,
+                    fused: None,
+                };
                 emit(l, &product);
             }
         }
@@ -329,19 +362,9 @@ const EXTENTS: &[Extents] = &[
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     for &(name, n, c, v, chunk, scale, softcap, temperature) in EXTENTS {
-        let params = |dx, dw| Params {
-            n: n as u32,
-            c: c as u32,
-            v: v as u32,
-            scale,
-            softcap,
-            temperature,
-            chunk,
-            dx,
-            dw,
-        };
-        let targets: Vec<u32> =
-            (0..n).map(|i| if i % 5 == 3 { IGNORED } else { (i * 7919 % v) as u32 }).collect();
+        let params =
+            |dx, dw| Params { n: n as u32, c: c as u32, v: v as u32, scale, softcap, temperature, chunk, dx, dw };
+        let targets: Vec<u32> = (0..n).map(|i| if i % 5 == 3 { IGNORED } else { (i * 7919 % v) as u32 }).collect();
         let build = || {
             let build = Build::new(name).read(&[n, c], values(1, n * c)).read(&[v, c], values(2, v * c));
             build.words(&[n], &targets)

@@ -35,8 +35,7 @@ pub struct Params {
 
 /// reads x (n, k), w (m, k), bias (m) or absent, residual (n, m) or absent; writes y (n, m), and z (n, m), the input of
 /// the activation, if there is a second write.
-pub static FORWARD: Op =
-    Op { name: "matmul.forward", spec: forward, lower: gemm::lower_forward, cost: product_cost };
+pub static FORWARD: Op = Op { name: "matmul.forward", spec: forward, lower: gemm::lower_forward, cost: product_cost };
 
 /// reads dy (n, m), w (m, k); writes dx (n, k).
 pub static DX: Op = Op { name: "matmul.dx", spec: dx, lower: gemm::lower_dx, cost: product_cost };

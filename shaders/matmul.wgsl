@@ -15,7 +15,8 @@
 // of 4. Rows and columns are arbitrary. Loads beyond an edge are clamped to it, so that no index leaves its tensor.
 //
 // KIND 0 `direct` is for processors that play the GPU: an invocation keeps BR x 4 BQ sums and reads straight from
-//   storage; no barrier. Workgroup: LX x 8 / LX invocations. Grid: blocks of columns, blocks of rows, parts.
+//   storage; no barrier. Workgroup: 8 invocations side by side, which lavapipe runs as one vector; they share their rows,
+//   so that it loads a once for all of them. Grid: blocks of columns, blocks of rows, parts.
 // KIND 1 `tiled` is for GPUs: a workgroup makes SIDE x SIDE elements from tiles of depth 16 in workgroup memory, 8 x 8
 //   (SIDE 32: 4 x 4) an invocation, and fetches the next tile while it multiplies. Grid: tiles of columns, of rows, parts.
 //% if EPILOGUE > 0
@@ -127,10 +128,10 @@ fn complete(row: u32, col: u32) {
 //% end
 
 //% if KIND == 0
-@compute @workgroup_size({{LX}}, {{8/LX}})
-fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let row = (group.y * {{8/LX}}u + lane.y) * {{BR}}u;
-    let col = (group.x * {{LX}}u + lane.x) * {{4*BQ}}u;
+@compute @workgroup_size(8)
+fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * {{BR}}u;
+    let col = (group.x * 8u + lane) * {{4*BQ}}u;
     if (row >= params.rows || col >= params.cols) { return; }
     let begin = group.z * params.part;
     let end = min(begin + params.part, params.depth);

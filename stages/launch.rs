@@ -17,10 +17,10 @@ use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::run::RunPlan;
 use pleach_runtime::schedule::{Decay, Schedule};
+use pleach_runtime::shaders::spec::Tick;
 use pleach_runtime::stage::Stage;
 use pleach_runtime::supervise::Failpoints;
 use pleach_runtime::trainer::{Timing, TrainerPlan};
-use pleach_runtime::shaders::spec::Tick;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,6 +97,12 @@ impl Launch {
         };
         let prepared = prepare(&corpus, &tokenizer, &options, &data, watch)?;
         prepared.check(pipeline.model.context())?;
+        for prompt in &stage.prompts {
+            tokenizer.encode(prompt).map_err(|refusal| {
+                let what = format!("the prompt \"{prompt}\" cannot be continued");
+                Refusal { what, detail: format!("{}: {}", refusal.what, refusal.detail), ..refusal }
+            })?;
+        }
         let config = pipeline.model.config(tokenizer.vocab())?;
         let windows = Windows::open(&data, Split::Train, window_options(pipeline, stage))?;
         let nothing = Frozen { steps: 0, steps_from: String::new(), micro_rows: 0, micro_from: String::new() };

@@ -120,7 +120,8 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
     }
     found.retain(|(manifest, _)| manifest.good);
     let best = found.iter().filter(|(m, _)| m.validation.is_some());
-    let best = best.min_by(|(a, _), (b, _)| a.validation.unwrap_or(f64::MAX).total_cmp(&b.validation.unwrap_or(f64::MAX)));
+    let best =
+        best.min_by(|(a, _), (b, _)| a.validation.unwrap_or(f64::MAX).total_cmp(&b.validation.unwrap_or(f64::MAX)));
     match best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)) {
         Some((_, checkpoint)) => Ok(checkpoint.clone()),
         None => Err(unreadable(path, "the run has no checkpoint yet")),

@@ -318,6 +318,38 @@ fn an_adapter_that_is_not_there_is_refused_with_a_way_out() {
     }
 }
 
+/// A host application's device: wgpu through our re-export, its own handlers kept.
+#[test]
+fn a_host_application_lends_its_device() {
+    use pleach_runtime::device::gpu::share;
+    for adapter in Adapter::ALL {
+        let Some(host) = fresh(adapter, Options::default(), "sharing") else { continue };
+        let (device, queue) = host.wgpu();
+        let (device, queue): (share::wgpu::Device, share::wgpu::Queue) = (device.clone(), queue.clone());
+        let options = Options { shared: true, ..Options::default() };
+        let mut guest = share::from_existing(host.adapter().clone(), device, queue, options).unwrap();
+        let shape = Shape::new(&[256]);
+        let x = guest.allocate("x", shape, Dtype::F32).unwrap();
+        let y = guest.allocate("y", shape, Dtype::F32).unwrap();
+        write(&mut guest, x, &ramp(256));
+        let ids = guest.build(&[chain(x, y)]).unwrap();
+        (0..2).for_each(|part| guest.run(ids[0], part, &Tick::default()).unwrap());
+        guest.settle().unwrap();
+        assert_eq!(floats(&mut guest, y)[100], 3200.0);
+        // The host's device goes: the guest notices without handlers of its own.
+        host.wgpu().0.destroy();
+        let gone = guest.run(ids[0], 0, &Tick::default()).and_then(|()| guest.settle());
+        assert_eq!(gone.unwrap_err().kind, FaultKind::DeviceLost);
+    }
+}
+
+/// The compute actor owns its device on a thread of its own.
+#[test]
+fn a_device_can_move_to_another_thread() {
+    fn movable<T: Send>() {}
+    movable::<Gpu>();
+}
+
 #[test]
 fn program_ids_name_programs_in_order() {
     on(Adapter::Lavapipe, Options::default(), "ids", |gpu| {

@@ -4,7 +4,7 @@
 
 use crate::adapters::{Adapter, on};
 use crate::local::expected;
-use pleach_runtime::device::gpu::{Gpu, Options, Pretend};
+use pleach_runtime::device::gpu::{Gpu, Options};
 use pleach_runtime::device::{Device, ProgramId};
 use pleach_runtime::tape::{Activation, Program};
 use pleach_shaders::PAIRS;
@@ -21,17 +21,14 @@ pub(crate) fn pairs() -> impl Iterator<Item = &'static Pair> {
 }
 
 /// Lowerings that every adapter can run, and that must all follow the spec.
-fn lowerings() -> Vec<(&'static str, Options)> {
-    let pretend = |software, fill, invocations| Options {
-        pretend: Some(Pretend { software, fill, invocations }),
-        ..Options::default()
-    };
+fn lowerings(own: Caps) -> Vec<(&'static str, Caps)> {
+    let caps = |software, fill, invocations| Caps { software, fill, invocations, ..own };
     vec![
-        ("as the adapter is", Options::default()),
-        ("as a card", pretend(false, 256, 256)),
-        ("as a small card", pretend(false, 16, 64)),
-        ("as a processor", pretend(true, 8, 256)),
-        ("as one thread", pretend(true, 1, 64)),
+        ("as the adapter is", own),
+        ("as a card", caps(false, 256, 256)),
+        ("as a small card", caps(false, 16, 64)),
+        ("as a processor", caps(true, 8, 256)),
+        ("as one thread", caps(true, 1, 64)),
     ]
 }
 
@@ -156,52 +153,31 @@ fn follows(place: &str, case: &Case, expected: &[Vec<f32>], got: &Bits, toleranc
 }
 
 #[test]
-fn every_lowering_follows_the_spec_on_every_adapter() {
-    let specs: Vec<(&Pair, Vec<Case>, Vec<Vec<Vec<f32>>>)> = pairs()
-        .map(|pair| {
+fn every_lowering_follows_the_spec_with_the_same_bits_checked_and_in_slots() {
+    for adapter in Adapter::ALL {
+        for pair in pairs() {
             let cases = (pair.cases)();
-            let expected = cases.iter().map(expected).collect();
-            (pair, cases, expected)
-        })
-        .collect();
-    for adapter in Adapter::ALL {
-        for (lowering, options) in lowerings() {
-            on(adapter, options, "kernels against specs", |gpu| {
-                for (pair, cases, expected) in &specs {
-                    let results = in_buffers(gpu, cases);
-                    let place = format!("{adapter:?} {lowering}");
-                    for ((case, expected), got) in cases.iter().zip(expected).zip(&results) {
-                        follows(&place, case, expected, got, &pair.tolerance);
-                    }
-                }
-            });
-        }
-    }
-}
-
-#[test]
-fn checked_equals_unchecked_and_slots_equal_buffers_bit_for_bit() {
-    for adapter in Adapter::ALL {
-        for (lowering, options) in lowerings() {
+            let specs: Vec<Vec<Vec<f32>>> = cases.iter().map(expected).collect();
             let mut plain: Vec<Vec<Bits>> = Vec::new();
-            on(adapter, options, "unchecked kernels", |gpu| {
-                for pair in pairs() {
-                    let cases = (pair.cases)();
-                    let buffers = in_buffers(gpu, &cases);
+            on(adapter, Options::default(), "kernels against specs", |gpu| {
+                for (lowering, caps) in lowerings(gpu.own_caps()) {
+                    gpu.pretend(caps);
+                    let results = in_buffers(gpu, &cases);
                     let slots = in_slots(gpu, &cases);
-                    for ((case, buffers), slots) in cases.iter().zip(&buffers).zip(&slots) {
-                        let op = case.call.op.name;
-                        assert!(buffers == slots, "{adapter:?} {lowering}: {op} \"{}\" differs in slots", case.name);
+                    for (((case, spec), got), slots) in cases.iter().zip(&specs).zip(&results).zip(&slots) {
+                        let place = format!("{adapter:?} {lowering}");
+                        follows(&place, case, spec, got, &pair.tolerance);
+                        assert!(got == slots, "{place}: {} \"{}\" differs in slots", case.call.op.name, case.name);
                     }
-                    plain.push(buffers);
+                    plain.push(results);
                 }
             });
-            on(adapter, Options { checked: true, ..options }, "checked kernels", |gpu| {
-                for (pair, plain) in pairs().zip(&plain) {
-                    let cases = (pair.cases)();
+            on(adapter, Options { checked: true, ..Options::default() }, "checked kernels", |gpu| {
+                for ((lowering, caps), plain) in lowerings(gpu.own_caps()).into_iter().zip(&plain) {
+                    gpu.pretend(caps);
                     for ((case, plain), checked) in cases.iter().zip(plain).zip(&in_buffers(gpu, &cases)) {
-                        let op = case.call.op.name;
-                        assert!(plain == checked, "{adapter:?} {lowering}: {op} \"{}\" differs checked", case.name);
+                        let (op, name) = (case.call.op.name, case.name);
+                        assert!(plain == checked, "{adapter:?} {lowering}: {op} \"{name}\" differs checked");
                     }
                 }
             });
@@ -237,25 +213,23 @@ fn sharded_weights_give_what_the_spec_gives() {
     for adapter in Adapter::ALL {
         let mut seen: Vec<&str> = Vec::new();
         let mut ran = false;
-        for software in [true, false] {
-            for limit in [8u64 << 10, 16 << 10, 64 << 10] {
-                let pretend = Some(Pretend { software, fill: 8, invocations: 256 });
-                let options = Options { binding_limit: Some(limit), pretend, ..Options::default() };
-                on(adapter, options, "sharded kernels", |gpu| {
-                    ran = true;
-                    for pair in pairs() {
-                        let caps = *gpu.caps();
-                        let cases: Vec<Case> = (pair.cases)().into_iter().filter(|case| cuts(case, &caps)).collect();
-                        let results = in_buffers(gpu, &cases);
-                        for (case, got) in cases.iter().zip(&results) {
-                            let place = format!("{adapter:?}, bindings of {limit} bytes");
-                            follows(&place, case, &expected(case), got, &pair.tolerance);
-                            seen.push(case.call.op.name);
-                        }
+        on(adapter, Options::default(), "sharded kernels", |gpu| {
+            ran = true;
+            for (software, limit) in [true, false].into_iter().flat_map(|s| [2048, 4096, 16384].map(|limit| (s, limit)))
+            {
+                let caps = Caps { binding_words: limit, software, ..gpu.own_caps() };
+                gpu.pretend(caps);
+                for pair in pairs() {
+                    let cases: Vec<Case> = (pair.cases)().into_iter().filter(|case| cuts(case, &caps)).collect();
+                    let results = in_buffers(gpu, &cases);
+                    for (case, got) in cases.iter().zip(&results) {
+                        let place = format!("{adapter:?}, bindings of {limit} words");
+                        follows(&place, case, &expected(case), got, &pair.tolerance);
+                        seen.push(case.call.op.name);
                     }
-                });
+                }
             }
-        }
+        });
         for pair in pairs().filter(|_| ran) {
             for op in pair.ops.iter().filter(|op| SHARDED.contains(&op.name)) {
                 assert!(seen.contains(&op.name), "{adapter:?}: no case of {} was cut into shards", op.name);

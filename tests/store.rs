@@ -1,4 +1,5 @@
-//! The store held to its promise: whatever happens to the disk or the process, the old checkpoint or the new one is there.
+//! The store held to its promise: whatever happens to the disk or the process, the old checkpoint or the new one is
+//! there.
 
 mod faults;
 mod flips;

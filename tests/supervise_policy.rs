@@ -1,4 +1,4 @@
-//! The supervision policy against 100,000 random histories (`PLEACH_CASES=100000`; fewer by default): a world of children
+//! The supervision policy against 100,000 random histories (`PLEACH_CASES` sets another number): a world of children
 //! that start, die, hang and obey at random, and a judge that knows OTP's rules by heart.
 #![allow(clippy::unwrap_used)]
 
@@ -368,7 +368,7 @@ fn specs() -> impl Strategy_<Value = Vec<Spec>> {
 }
 
 fn cases() -> u32 {
-    std::env::var("PLEACH_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4000)
+    std::env::var("PLEACH_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100_000)
 }
 
 proptest! {

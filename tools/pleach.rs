@@ -1,8 +1,10 @@
 //! The `pleach` program: every command is one file under `commands/`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks: answers to stdout, words to stderr")]
+#![allow(unreachable_pub, reason = "a program has no callers; pub says what a module offers its neighbours")]
 
 mod commands;
 mod show;
+mod signals;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -23,9 +23,7 @@ impl Behaviour for DataActor {
         match message {
             DataMessage::Draw { draw } => Ok(DataReply::Window(self.draw(draw)?)),
             DataMessage::EvaluationRows => Ok(DataReply::Count(self.data.evaluation_rows())),
-            DataMessage::Evaluation { from, to } => {
-                Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?)))
-            }
+            DataMessage::Evaluation { from, to } => Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?))),
         }
     }
 }

@@ -51,8 +51,9 @@ impl LossActor {
 
     fn judge(&self, step: u64, window: &Window, learned: &Learned, memory: &Memory) -> Result<Judged, Fault> {
         let evaluated = self.loss.evaluate(window, &learned.numbers, memory)?;
-        let mut memory = evaluated.memory;
-        let why = suspicion(step, evaluated.loss, learned.gradient_norm, &memory);
+        let why = suspicion(step, evaluated.loss, learned.gradient_norm, memory);
+        // The objective remembers applied updates only; the guard remembers skips too, or it could never halt.
+        let mut memory = if why.is_some() { memory.clone() } else { evaluated.memory };
         let skips = memory.0.entry("guard.skips".into()).or_default();
         skips.push(f64::from(u8::from(why.is_some())));
         let from = skips.len().saturating_sub(HALT_AMONG);
@@ -113,4 +114,57 @@ fn evaluate(window: &Window, numbers: &Numbers) -> LossReply {
         }
     }
     LossReply::Evaluated { sum, count, hits }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::stage::{Evaluated, Row};
+
+    /// An objective that counts its steps and whose loss is the first number.
+    struct Counting;
+
+    impl Loss for Counting {
+        fn known(&self, _: &Window) -> Option<Numbers> {
+            None
+        }
+        fn evaluate(&self, _: &Window, numbers: &Numbers, memory: &Memory) -> Result<Evaluated, Fault> {
+            let mut memory = memory.clone();
+            memory.0.entry("steps".into()).or_insert(vec![0.0])[0] += 1.0;
+            let loss = f64::from(numbers[0][0]);
+            Ok(Evaluated { loss, derivatives: Numbers::new(), metrics: Vec::new(), memory })
+        }
+    }
+
+    fn judge(loss: f32, memory: &Memory) -> Judged {
+        let row = Row { tokens: vec![0, 0], weights: vec![1.0], segments: vec![0], key: 0 };
+        let window = Window { context: 1, rows: vec![row] };
+        let learned = Learned { numbers: vec![[loss, 0.0, 0.0, 0.0]], gradient_norm: 1.0 };
+        LossActor::new(Box::new(Counting)).judge(1, &window, &learned, memory).unwrap()
+    }
+
+    #[test]
+    fn the_third_skip_among_twenty_halts_and_skips_leave_the_objective_alone() {
+        let mut memory = Memory::default();
+        for (loss, steps) in [(1.0, 1.0), (f32::NAN, 1.0), (1.0, 2.0), (f32::INFINITY, 2.0), (1.0, 3.0)] {
+            let judged = judge(loss, &memory);
+            assert_eq!(judged.verdict == Verdict::Apply, loss == 1.0, "{:?}", judged.verdict);
+            assert!(!matches!(judged.verdict, Verdict::Halt(_)));
+            memory = judged.memory;
+            assert_eq!(memory.0["steps"], [steps]);
+        }
+        assert!(matches!(judge(f32::NAN, &memory).verdict, Verdict::Halt(_)));
+    }
+
+    #[test]
+    fn a_spike_is_skipped_once_the_guard_knows_what_is_usual() {
+        let mut memory = Memory::default();
+        assert_eq!(judge(100.0, &memory).verdict, Verdict::Apply);
+        for _ in 0..GUARD_ARMED {
+            memory = judge(2.0, &memory).memory;
+        }
+        assert_eq!(judge(2.4, &memory).verdict, Verdict::Apply);
+        assert!(matches!(judge(4.0, &memory).verdict, Verdict::Skip(_)));
+    }
 }

@@ -44,10 +44,11 @@ impl Behaviour for OptimizerActor {
             OptimizerMessage::Update { step, gradient_norm, tokens, loss: _, memory } => {
                 self.update(step, gradient_norm, tokens, memory)
             }
-            OptimizerMessage::Skip { step } => {
+            OptimizerMessage::Skip { step, memory } => {
                 let progress = self.expect(step)?;
                 progress.draw += 1;
                 progress.skipped += 1;
+                progress.memory = memory;
                 let progress = Box::new(progress.clone());
                 Ok(OptimizerReply::Updated { progress, learning_rate: 0.0, clip: 0.0 })
             }

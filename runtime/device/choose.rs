@@ -1,8 +1,8 @@
 //! Which device a run uses: as told, or the best one, with the reason in words.
 
+use super::Device;
 use super::cpu::{Cpu, CpuOptions};
 use super::gpu::{self, Gpu, Kind};
-use super::Device;
 use crate::fault::Refusal;
 
 /// What a person asked for.
@@ -30,7 +30,11 @@ impl Wish {
             "software" => Ok(Wish::Software),
             other => other.parse().map(Wish::Index).map_err(|_| {
                 let what = format!("there is no device \"{other}\"");
-                Refusal::new(what, "devices are auto, gpu, cpu, software, or a number", "`pleach doctor` lists the adapters")
+                Refusal::new(
+                    what,
+                    "devices are auto, gpu, cpu, software, or a number",
+                    "`pleach doctor` lists the adapters",
+                )
             }),
         }
     }
@@ -74,9 +78,7 @@ pub fn choose(wish: &Wish, threads: usize) -> (Chosen, String) {
 /// Opens a settled device.
 pub fn open(chosen: &Chosen) -> Result<Box<dyn Device>, crate::fault::Fault> {
     match chosen {
-        Chosen::Cpu(threads) => {
-            Ok(Box::new(Cpu::open(CpuOptions { threads: *threads, specs_only: false })?))
-        }
+        Chosen::Cpu(threads) => Ok(Box::new(Cpu::open(CpuOptions { threads: *threads, specs_only: false })?)),
         Chosen::Gpu(choice) => Ok(Box::new(Gpu::open(choice)?)),
     }
 }

@@ -1,5 +1,6 @@
 //! The Device trait: where programs run. Two devices run the same op list.
 
+pub mod bisect;
 pub mod choose;
 pub mod cpu;
 pub mod gpu;

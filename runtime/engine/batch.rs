@@ -32,7 +32,14 @@ pub const MASKED: u32 = u32::MAX;
 
 impl Batch {
     /// Fills the arrays with rows `from .. from + micro_rows` of a window. `derivatives` covers the whole window.
-    pub fn fill(&mut self, window: &Window, from: usize, micro_rows: usize, shape: &BatchShape, derivatives: Option<&Numbers>) {
+    pub fn fill(
+        &mut self,
+        window: &Window,
+        from: usize,
+        micro_rows: usize,
+        shape: &BatchShape,
+        derivatives: Option<&Numbers>,
+    ) {
         let context = window.context;
         let n = micro_rows * context;
         for list in [&mut self.ids, &mut self.positions, &mut self.keys] {

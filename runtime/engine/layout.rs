@@ -192,11 +192,7 @@ fn ports(config: &ModelConfig, shapes: &Shapes, weights: usize, allocate: &mut A
     } else {
         sorted
     };
-    let rotary = if learned {
-        Shape::new(&[4])
-    } else {
-        Shape::new(&[config.context, config.head_dim / 2, 2])
-    };
+    let rotary = if learned { Shape::new(&[4]) } else { Shape::new(&[config.context, config.head_dim / 2, 2]) };
     let inputs = Inputs {
         ids: ints("ids", &[n])?,
         sorted,
@@ -244,8 +240,7 @@ fn forward(
     let mut within = Within(ports.inputs.spans);
     let hidden = decoder(&mut tape, config, weights, &ports.inputs, &mut within);
     tape.scope("head");
-    let options =
-        HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
+    let options = HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
     let derivatives = train.then_some(ports.dnumbers);
     head::record(&mut tape, hidden, head_weight(config, weights), ports.targets, derivatives, options);
     if train {

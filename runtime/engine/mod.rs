@@ -36,7 +36,12 @@ pub struct Engine {
 
 impl Engine {
     /// Lays out, allocates and builds; weights begin as zeros until `begin` or `restore`.
-    pub fn new(mut device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes, adamw: &AdamW) -> Result<Engine, Fault> {
+    pub fn new(
+        mut device: Box<dyn Device>,
+        config: &ModelConfig,
+        shapes: &Shapes,
+        adamw: &AdamW,
+    ) -> Result<Engine, Fault> {
         let layout = Layout::new(config, shapes, adamw, &mut |name, shape, dtype| device.allocate(name, shape, dtype))?;
         let programs = device.build(&layout.programs)?;
         if let Positions::Rotary { .. } = config.positions {
@@ -93,6 +98,13 @@ impl Engine {
     pub fn evaluate(&mut self, window: &Window) -> Result<Numbers, Fault> {
         self.check(window)?;
         self.each_micro(window, None, Which::Evaluate, &Tick::default())
+    }
+
+    /// Writes the inputs of a window's first micro-batch, so that [`Which::Learn`] can be run by hand (bisecting).
+    pub fn stage_batch(&mut self, window: &Window, derivatives: &Numbers) -> Result<(), Fault> {
+        self.check(window)?;
+        self.batch.fill(window, 0, self.layout.shapes.micro_rows, &self.batch_shape, Some(derivatives));
+        self.upload(true)
     }
 
     /// Runs a program on every micro-batch of a window and gathers the numbers.

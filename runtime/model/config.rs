@@ -134,7 +134,14 @@ impl ModelConfig {
 
     /// The Qwen3 shape: RMSNorm, rotary positions, grouped heads, q/k norm, SwiGLU. Heads are 64 wide (32 in narrow
     /// models), the feed-forward part 8/3 of the width rounded up to 32.
-    pub fn qwen3(vocab: usize, context: usize, width: usize, layers: usize, heads: usize, kv_heads: usize) -> ModelConfig {
+    pub fn qwen3(
+        vocab: usize,
+        context: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+        kv_heads: usize,
+    ) -> ModelConfig {
         ModelConfig {
             vocab,
             context,
@@ -172,7 +179,8 @@ impl ModelConfig {
 
     /// Refuses what cannot be a model, naming the field.
     pub fn check(&self) -> Result<(), Refusal> {
-        let refuse = |detail: String, hint: &str| Err(Refusal::new("the model's shape does not fit together", detail, hint));
+        let refuse =
+            |detail: String, hint: &str| Err(Refusal::new("the model's shape does not fit together", detail, hint));
         for (name, value) in [
             ("vocab", self.vocab),
             ("context", self.context),

@@ -45,7 +45,8 @@ const INIT_STD: f32 = 0.02;
 pub fn specs(config: &ModelConfig) -> Vec<WeightSpec> {
     let mut out = Vec::new();
     let c = config.width;
-    let mut add = |name: String, shape: &[usize], init: Init| out.push(WeightSpec { name, shape: shape.to_vec(), init });
+    let mut add =
+        |name: String, shape: &[usize], init: Init| out.push(WeightSpec { name, shape: shape.to_vec(), init });
     let residual_std = INIT_STD / (2.0 * config.layers as f32).sqrt();
     let zero = Init::Constant(0.0);
     add("embed.tokens".into(), &[config.vocab, c], Init::Normal(INIT_STD));
@@ -105,18 +106,19 @@ pub fn begin(spec: &WeightSpec, index: usize, seed: u64) -> Vec<f32> {
 /// Standard normal numbers by Box-Muller from Philox words (seed, stream, index).
 fn normals(count: usize, seed: u64, stream: u32) -> impl Iterator<Item = f32> {
     let key = [seed as u32, (seed >> 32) as u32];
-    (0..count.div_ceil(4) as u32).flat_map(move |block| {
-        let bits = noise::philox(key, [block, stream, 0, 0x1217]);
-        let mut out = [0f32; 4];
-        for pair in 0..2 {
-            let u1 = (f64::from(bits[2 * pair]) + 1.0) / 4_294_967_297.0;
-            let u2 = f64::from(bits[2 * pair + 1]) / 4_294_967_296.0;
-            let radius = (-2.0 * u1.ln()).sqrt();
-            let angle = 2.0 * std::f64::consts::PI * u2;
-            out[2 * pair] = (radius * angle.cos()) as f32;
-            out[2 * pair + 1] = (radius * angle.sin()) as f32;
-        }
-        out
-    })
-    .take(count)
+    (0..count.div_ceil(4) as u32)
+        .flat_map(move |block| {
+            let bits = noise::philox(key, [block, stream, 0, 0x1217]);
+            let mut out = [0f32; 4];
+            for pair in 0..2 {
+                let u1 = (f64::from(bits[2 * pair]) + 1.0) / 4_294_967_297.0;
+                let u2 = f64::from(bits[2 * pair + 1]) / 4_294_967_296.0;
+                let radius = (-2.0 * u1.ln()).sqrt();
+                let angle = 2.0 * std::f64::consts::PI * u2;
+                out[2 * pair] = (radius * angle.cos()) as f32;
+                out[2 * pair + 1] = (radius * angle.sin()) as f32;
+            }
+            out
+        })
+        .take(count)
 }

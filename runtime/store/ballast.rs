@@ -9,7 +9,8 @@ pub(super) const BALLAST: &str = "ballast";
 /// Its bytes.
 pub(super) const BALLAST_BYTES: usize = 1 << 20;
 
-/// Puts the file there if it is not, or not whole. A disk too full for it is no error: the run's own checks speak of that.
+/// Puts the file there if it is not, or not whole. A disk too full for it is no error: the run's own checks speak of
+/// that.
 pub(super) fn load(store: &dyn Store, root: &Path) -> bool {
     let path = root.join(BALLAST);
     let whole = store

@@ -1,8 +1,8 @@
 //! One checkpoint folder: written so that it is whole or not there, and loaded only when every byte fits its hash.
 //!
-//! The order of a save: files into `NAME.tmp-PID`, each synced; MANIFEST last, synced; the folder synced; renamed to `NAME`;
-//! the parent synced; then everything read back and compared. An error anywhere abandons the folder; a failed sync is never
-//! tried again on it, because the system may have dropped the pages and would report success.
+//! The order of a save: files into `NAME.tmp-PID`, each synced; MANIFEST last, synced; the folder synced; renamed to
+//! `NAME`; the parent synced; then everything read back and compared. An error anywhere abandons the folder; a failed
+//! sync is never tried again on it, because the system may have dropped the pages and would report success.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The one codec of small binary records: a frame with a magic, a version, a length and a checksum round a bincode body.
+//! The one codec of small binary records: a frame with a magic, a version, a length and a checksum round a bincode
+//! body.
 //!
 //! ```text
 //! offset 0   16 bytes  magic: which kind of record
@@ -8,8 +9,8 @@
 //!        32  body
 //!        end 32 bytes  BLAKE3 of everything before
 //! ```
-//! Decoding always runs under a limit that follows from the bytes that are really there, so a hostile length cannot make it
-//! allocate. Tensors never pass through here. No other module names the codec's crate.
+//! Decoding always runs under a limit that follows from the bytes that are really there, so a hostile length cannot
+//! make it allocate. Tensors never pass through here. No other module names the codec's crate.
 
 /// For derives in other packages: `#[bincode(crate = "pleach_runtime::store::format::codec")]` under the derive line.
 pub use bincode as codec;
@@ -19,7 +20,8 @@ const CODEC_BINCODE_2: u32 = 1;
 const HEAD: usize = 32;
 const SUM: usize = 32;
 
-/// A kind of record: its magic, the version written, the oldest version still read, and the most bytes its body may have.
+/// A kind of record: its magic, the version written, the oldest version still read, and the most bytes its body may
+/// have.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// What a person calls it: "manifest".
@@ -88,8 +90,8 @@ pub fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), FormatE
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let (sealed, sum) = bytes.split_at(bytes.len() - SUM);
     let (version, codec) = (word(16), word(20));
-    // The checksum comes first: a flipped version bit is damage, not a file from the future. Should a future version move the
-    // checksum, its files are named damaged here, never misread.
+    // The checksum comes first: a flipped version bit is damage, not a file from the future. Should a future version
+    // move the checksum, its files are named damaged here, never misread.
     if blake3::hash(sealed).as_bytes()[..] != sum[..] {
         return Err(not("its checksum does not fit its bytes".to_owned()));
     }
@@ -111,8 +113,8 @@ pub fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), FormatE
     Ok((version, body))
 }
 
-/// A whole record back as a value. Allocates at most the smallest of 64 KiB, 1, 16, 256 and 1024 MiB that is at least 32
-/// times the body.
+/// A whole record back as a value. Allocates at most the smallest of 64 KiB, 1, 16, 256 and 1024 MiB that is at least
+/// 32 times the body.
 pub fn decode<T: Decode<()>>(kind: &Kind, bytes: &[u8]) -> Result<T, FormatError> {
     let (_, body) = open(kind, bytes)?;
     decode_body(kind, body)

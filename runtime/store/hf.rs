@@ -11,8 +11,8 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The longest index that is read.
 const MAX_INDEX: u64 = 64 << 20;
 
-/// Writes a whole model folder, in place of an older one. Readers find the old folder or the new one, or, for the moment
-/// between two renames, none; it is made from a checkpoint and can be made again.
+/// Writes a whole model folder, in place of an older one. Readers find the old folder or the new one, or, for the
+/// moment between two renames, none; it is made from a checkpoint and can be made again.
 ///
 /// `extras` are the files beside the tensors, by name; tensors are written in the order given.
 pub fn write_model_folder(

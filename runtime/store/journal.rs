@@ -1,8 +1,9 @@
-//! The journal: append-only, one JSON object a line, each with a number and a checksum; everything that shows a run reads it.
+//! The journal: append-only, one JSON object a line, each with a number and a checksum; everything that shows a run
+//! reads it.
 //!
-//! A line is the record's own fields between `"n"` and `"time"` (milliseconds since 1970) in front and `"crc"` behind: the
-//! CRC-32C, in hex, of the line's bytes before `,"crc"`. A line that does not fit its checksum is passed over; a tail that
-//! a crash tore is cut when the journal is opened for writing.
+//! A line is the record's own fields between `"n"` and `"time"` (milliseconds since 1970) in front and `"crc"` behind:
+//! the CRC-32C, in hex, of the line's bytes before `,"crc"`. A line that does not fit its checksum is passed over; a
+//! tail that a crash tore is cut when the journal is opened for writing.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ impl Journal {
         Ok((journal, Opened { records: next, cut: len - end, damaged }))
     }
 
-    /// Adds a record, an object of fields; its number. It survives the process at once and a power cut after [`Self::sync`].
+    /// Adds a record, an object of fields; its number. It survives the process at once and a power cut after
+    /// [`Self::sync`].
     pub fn note(&mut self, fields: Value) -> Result<u64, Fault> {
         let Value::Object(fields) = fields else { panic!("a journal record is an object, not {fields}") };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);

@@ -105,8 +105,8 @@ pub trait Store: Send + Sync {
     fn write(&self, file: &Path, fill: &mut Fill<'_>) -> io::Result<()>;
     /// Cuts a file (created where absent) to `at` bytes, adds `bytes`, and syncs it when `durable`.
     fn append(&self, file: &Path, at: u64, bytes: &[u8], durable: bool) -> io::Result<()>;
-    /// Makes a folder and the missing ones above it, each synced into its parent and removed again if that fails. An existing
-    /// one is fine, and left as durable as it is.
+    /// Makes a folder and the missing ones above it, each synced into its parent and removed again if that fails. An
+    /// existing one is fine, and left as durable as it is.
     fn make(&self, folder: &Path) -> io::Result<()>;
     /// Makes the entries of a folder durable.
     fn sync(&self, folder: &Path) -> io::Result<()>;

@@ -1,7 +1,8 @@
 //! What differs between operating systems about files; nothing else in the store asks which one it runs on.
 //!
-//! Linux: `fsync` on files and folders. macOS: the standard library's `sync_all` is F_FULLFSYNC, on folders too. Windows:
-//! folders cannot be synced (NTFS journals their entries), and a rename fails while a virus scanner holds a file open.
+//! Linux: `fsync` on files and folders. macOS: the standard library's `sync_all` is F_FULLFSYNC, on folders too.
+//! Windows: folders cannot be synced (NTFS journals their entries), and a rename fails while a virus scanner holds a
+//! file open.
 
 use std::io;
 use std::path::Path;
@@ -57,7 +58,8 @@ pub(super) fn free_bytes(folder: &Path) -> io::Result<Option<u64>> {
     }
     let wide: Vec<u16> = folder.as_os_str().encode_wide().chain([0]).collect();
     let mut free = 0u64;
-    // SAFETY: the path ends in a zero and outlives the call; the two last outputs may be null by the function's contract.
+    // SAFETY: the path ends in a zero and outlives the call; the two last outputs may be null by the function's
+    // contract.
     let ok = unsafe { GetDiskFreeSpaceExW(wide.as_ptr(), &mut free, std::ptr::null_mut(), std::ptr::null_mut()) };
     if ok == 0 { Err(io::Error::last_os_error()) } else { Ok(Some(free)) }
 }

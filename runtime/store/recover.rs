@@ -101,8 +101,8 @@ pub(super) fn candidates(store: &dyn Store, root: &Path) -> Result<Vec<Found>, F
     Ok(all)
 }
 
-/// The manifests of all checkpoints in a run folder that look whole (nothing is hashed), oldest first. Needs no lock: for
-/// whoever looks at a run. One of them may be gone, by retention, when it is loaded.
+/// The manifests of all checkpoints in a run folder that look whole (nothing is hashed), oldest first. Needs no lock:
+/// for whoever looks at a run. One of them may be gone, by retention, when it is loaded.
 pub fn checkpoints(store: &dyn Store, root: &Path) -> Result<Vec<(PathBuf, Manifest)>, Fault> {
     let mut all = Vec::new();
     for found in candidates(store, root)? {
@@ -133,12 +133,13 @@ pub(super) fn highest_seq(store: &dyn Store, root: &Path) -> Result<u64, Fault> 
     Ok(stage_entries(store, root)?.iter().filter_map(|(_, name)| number(name)).max().unwrap_or(0))
 }
 
-/// Makes the folders above all checkpoints durable: a process that died may have made one, or renamed a checkpoint into it,
-/// and never come to its sync; what is saved from now on would hang in the air.
+/// Makes the folders above all checkpoints durable: a process that died may have made one, or renamed a checkpoint into
+/// it, and never come to its sync; what is saved from now on would hang in the air.
 pub(super) fn settle(store: &dyn Store, root: &Path) -> Result<(), Fault> {
     let sync = |folder: &Path| store.sync(folder).map_err(|e| (Fault::disk("sync", folder, &e), e.kind()));
-    for above in root.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
-        match sync(above) {
+    for above in root.ancestors().skip(1) {
+        // A relative path ends in "", which stands for the current folder.
+        match sync(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
             // A folder that this user may not even open was not made by the run.
             Err((_, io::ErrorKind::PermissionDenied)) => {}
             done => done.map_err(|(fault, _)| fault)?,
@@ -174,8 +175,8 @@ pub(super) fn sweep(store: &dyn Store, root: &Path) -> Result<Vec<String>, Fault
     Ok(swept)
 }
 
-/// Loads the newest good checkpoint. Wrong bytes put a checkpoint in quarantine; a disk that fails to give them does not:
-/// it is asked twice, then the checkpoint before is tried, and if none can be had the disk's error is returned.
+/// Loads the newest good checkpoint. Wrong bytes put a checkpoint in quarantine; a disk that fails to give them does
+/// not: it is asked twice, then the checkpoint before is tried, and if none can be had the disk's error is returned.
 pub(super) fn recover(store: &dyn Store, root: &Path) -> Result<Recovered, Fault> {
     let mut found = Recovered { checkpoint: None, lost: Vec::new() };
     let mut unread = None;

@@ -14,8 +14,9 @@ pub struct Kept {
     pub why: String,
 }
 
-/// What stays of these checkpoints (in any order), by number: the `newest` newest, the newest good one, and of each stage
-/// the best validated good one and the last; and every milestone. A checkpoint is named once, by its first reason.
+/// What stays of these checkpoints (in any order), by number: the `newest` newest, the newest good one, and of each
+/// stage the best validated good one and the last; and every milestone. A checkpoint is named once, by its first
+/// reason.
 pub fn plan(all: &[Manifest], newest: usize) -> Vec<Kept> {
     let mut by_seq: Vec<&Manifest> = all.iter().collect();
     by_seq.sort_by_key(|m| std::cmp::Reverse(m.seq));
@@ -52,8 +53,8 @@ pub fn plan(all: &[Manifest], newest: usize) -> Vec<Kept> {
     kept
 }
 
-/// What a run has to hand on or to show: of the newest stage that has a good checkpoint, the best validated one, else the
-/// last. `all` is in any order.
+/// What a run has to hand on or to show: of the newest stage that has a good checkpoint, the best validated one, else
+/// the last. `all` is in any order.
 pub fn best(all: &[Manifest]) -> Option<&Manifest> {
     let newest = all.iter().filter(|m| m.good).max_by_key(|m| m.seq)?;
     let rank = |m: &Manifest| m.validation.filter(|v| v.is_finite());

@@ -1,8 +1,8 @@
 //! Tensor files (safetensors): written as a stream from borrowed memory, read with caps and checked arithmetic.
 //!
 //! Layout: u64 LE header length, a JSON object {name: {dtype, shape, data_offsets}}, then the data. Format:
-//! <https://github.com/huggingface/safetensors>. Reading believes nothing: every size is checked against the bytes that are
-//! there before memory is taken. Pickled files are never read.
+//! <https://github.com/huggingface/safetensors>. Reading believes nothing: every size is checked against the bytes that
+//! are there before memory is taken. Pickled files are never read.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -1,5 +1,6 @@
 //! What an actor is made of: a plain struct with one handler ([`Behaviour`]), and the badge it works under ([`Hired`]).
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,21 @@ pub struct Hired {
     pub(crate) site: Arc<Site>,
 }
 
+thread_local! {
+    static HERE: RefCell<Option<Hired>> = const { RefCell::new(None) };
+}
+
 impl Hired {
+    /// The child whose thread this is, if it is one.
+    pub(crate) fn here() -> Option<Hired> {
+        HERE.with_borrow(Clone::clone)
+    }
+
+    /// From now on this thread works for this child: what it asks others ends when the child is told to stop.
+    pub(crate) fn settle(&self) {
+        HERE.set(Some(self.clone()));
+    }
+
     /// The child's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -64,7 +64,9 @@ impl fmt::Display for Reason {
             Reason::Shutdown => write!(out, "stopped as asked"),
             Reason::Panic(text) => write!(out, "panicked: {text}"),
             Reason::Fault(fault) => write!(out, "failed: {fault}"),
-            Reason::Hung(busy) => write!(out, "gave no sign of life for {:.1} s", busy.as_secs_f64()),
+            Reason::Hung(busy) => {
+                write!(out, "gave no sign of life for {:.1} s", busy.as_secs_f64())
+            }
             Reason::Lost => write!(out, "is gone without a word"),
             Reason::GaveUp(gave_up) => write!(out, "{gave_up}"),
         }

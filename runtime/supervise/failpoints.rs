@@ -80,7 +80,9 @@ impl Failpoints {
 
     /// All visits so far: child, point, count; sorted.
     pub fn visits(&self) -> Vec<(String, String, u64)> {
-        let Some(inside) = &self.inside else { return Vec::new() };
+        let Some(inside) = &self.inside else {
+            return Vec::new();
+        };
         let inside = inside.hold();
         inside.visits.iter().map(|((child, point), count)| (child.clone(), point.clone(), *count)).collect()
     }
@@ -92,7 +94,9 @@ impl Failpoints {
 
     /// A child is at a point: does what is planned for this visit. The visit is counted at the moment before.
     pub(crate) fn meet(&self, child: &str, point: &str, moment: Moment) -> Result<(), Fault> {
-        let Some(inside) = &self.inside else { return Ok(()) };
+        let Some(inside) = &self.inside else {
+            return Ok(());
+        };
         let mut held = inside.hold();
         let visits = held.visits.entry((child.to_string(), point.to_string())).or_insert(0);
         *visits += u64::from(moment == Moment::Before);

@@ -1,11 +1,13 @@
 //! Supervision with OTP's semantics on actix: actors that die are hired again, in order, within limits.
 //!
-//! - An actor is an ordinary struct with a trait ([`Behaviour`]: one message enum, one reply type, one handler), made by
-//!   a factory on the thread where it lives. [`Child::actor`] puts it on an event loop of its own, [`Child::thread`] on a
-//!   plain thread for handlers that block; [`Child::task`] is one long piece of work (a training loop);
+//! - An actor is an ordinary struct with a trait ([`Behaviour`]: one message enum, one reply type, one handler), made
+//!   by a factory on the thread where it lives. [`Child::actor`] puts it on an event loop of its own, [`Child::thread`]
+//!   on a plain thread for handlers that block; [`Child::task`] is one long piece of work (a training loop);
 //!   [`Child::supervisor`] is a team below.
 //! - It is asked by a stable name, [`Ref`]: `ask(..).await` on an event loop, `call(..)` from a plain thread. At most 8
 //!   messages wait; a further asker waits for room. Where nobody is hired yet, asks wait too, all within the patience.
+//!   An ask from a child's own thread also ends when that child is told to stop: ask from there, not from helper
+//!   threads. A child asks those that started before it, never those after it: two that ask each other wait for ever.
 //! - A panic in a handler fails that one ask (`FaultKind::Actor`); the torn struct is dropped, the rest of the mailbox
 //!   is served by a fresh one. A child that the supervisor stops (a sibling died, or the end) refuses what waits.
 //! - Generations are fencing tokens: an answer of a replaced generation is refused, a pinned `Ref` refuses successors,
@@ -15,8 +17,8 @@
 //! - Long handlers call [`Hired::beat`]; a [`Child::watched`] child without a sign of life is fenced off and replaced,
 //!   its thread left behind; with more than [`Plan::abandoned`] of them the supervisor gives up.
 //! - A stage is a supervisor with `auto_shutdown` and a transient, *significant* child (the trainer): when that ends
-//!   normally the rest is stopped in reverse order and the supervisor ends normally. As a [`Child::successive`] child of
-//!   its parent its `build` makes the next stage then, until it says `None`.
+//!   normally the rest is stopped in reverse order and the supervisor ends normally. As a [`Child::successive`] child
+//!   of its parent its `build` makes the next stage then, until it says `None`.
 //! - [`Failpoints`] plan panics, delays and faults at the n-th visit of any message; [`Settings::observer`] is told all
 //!   that happens.
 //!

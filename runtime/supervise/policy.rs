@@ -1,10 +1,10 @@
 //! The supervision policy: a pure state machine, events in, actions out, time injected.
 //!
-//! It has the semantics of OTP's supervisor: children start in order, one at a time, and stop in reverse order, one at a
-//! time, each within its time-out; a death is answered by the strategy; more than `intensity` restarts within `period`
-//! make the supervisor stop all children and give up. Differences: a child that cannot start counts as a death also at
-//! the very first start (OTP gives up there); repeated deaths are answered after a growing delay; a child that does not
-//! stop in time, or hangs, cannot be killed and is abandoned (fenced by its generation, and counted).
+//! It has the semantics of OTP's supervisor: children start in order, one at a time, and stop in reverse order, one at
+//! a time, each within its time-out; a death is answered by the strategy; more than `intensity` restarts within
+//! `period` make the supervisor stop all children and give up. Differences: a child that cannot start counts as a death
+//! also at the very first start (OTP gives up there); repeated deaths are answered after a growing delay; a child that
+//! does not stop in time, or hangs, cannot be killed and is abandoned (fenced by its generation, and counted).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -433,7 +433,9 @@ impl Policy {
     /// Children that did not stop in time are abandoned.
     fn overdue(&mut self, now: Duration, out: &mut Vec<Action>) {
         for index in 0..self.children.len() {
-            let State::Stopping { deadline: Some(deadline) } = self.children[index].state else { continue };
+            let State::Stopping { deadline: Some(deadline) } = self.children[index].state else {
+                continue;
+            };
             if now >= deadline {
                 self.abandon(index, out);
                 self.stopped(index, out);
@@ -483,7 +485,9 @@ impl Policy {
 
     fn finish(&mut self, out: &mut Vec<Action>) {
         let abandoned = self.abandoned();
-        let Some(mut ending) = self.ending.take() else { return };
+        let Some(mut ending) = self.ending.take() else {
+            return;
+        };
         if let Ending::GaveUp(gave_up) = &mut ending {
             gave_up.abandoned = abandoned;
         }

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use pleach_sync::Heartbeat;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::behaviour::Behaviour;
+use super::behaviour::{Behaviour, Hired};
 use super::host::Host;
 use crate::fault::{Fault, FaultKind};
 
 /// How many messages wait at one child at most; further askers wait before they are let in.
 pub(crate) const ROOM: usize = 8;
+
+/// How often an asker that is a child itself looks whether it is to stop.
+const SLICE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Answer<R> {
     pub(crate) generation: u64,
@@ -147,16 +150,55 @@ impl<B: Behaviour> Ref<B> {
     /// Asks and waits for the answer without blocking; inside a tree's own event loops only (it needs their timer).
     /// Faults of kind `Actor`: no answer in time, the child panicked at this message, was replaced meanwhile, or will
     /// not be hired again; the message may or may not have had its effect. Other kinds are the child's own.
+    ///
+    /// An ask made on a child's own thread also ends, with kind `Stopped`, as soon as that child is told to stop or was
+    /// replaced: whom it asks may be waiting for just that.
     pub async fn ask(&self, message: B::Message) -> Result<B::Reply, Fault> {
-        match tokio::time::timeout(self.patience, self.exchange(message)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.late()),
+        let Some(asker) = Hired::here() else {
+            let answered = tokio::time::timeout(self.patience, self.exchange(message)).await;
+            return answered.unwrap_or_else(|_| Err(self.late()));
+        };
+        let until = tokio::time::Instant::now().checked_add(self.patience);
+        let mut exchange = pin!(self.exchange(message));
+        loop {
+            if let Ok(result) = tokio::time::timeout(SLICE, &mut exchange).await {
+                return result;
+            }
+            if until.is_some_and(|until| tokio::time::Instant::now() >= until) {
+                return Err(self.late());
+            }
+            if asker.stopping() {
+                return Err(self.stopped(&asker));
+            }
         }
     }
 
     /// The same from a plain thread, which it blocks.
     pub fn call(&self, message: B::Message) -> Result<B::Reply, Fault> {
-        block_on(self.exchange(message), Instant::now().checked_add(self.patience)).unwrap_or_else(|| Err(self.late()))
+        let until = Instant::now().checked_add(self.patience);
+        let asker = Hired::here();
+        let mut exchange = pin!(self.exchange(message));
+        loop {
+            let slice = asker.is_some().then(|| Instant::now() + SLICE);
+            let stop = match (slice, until) {
+                (Some(slice), Some(until)) => Some(slice.min(until)),
+                (slice, until) => slice.or(until),
+            };
+            if let Some(result) = block_on(exchange.as_mut(), stop) {
+                return result;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(self.late());
+            }
+            if let Some(asker) = asker.as_ref().filter(|asker| asker.stopping()) {
+                return Err(self.stopped(asker));
+            }
+        }
+    }
+
+    fn stopped(&self, asker: &Hired) -> Fault {
+        let what = format!("\"{}\" was told to stop while it asked \"{}\"", asker.name(), self.slot.name);
+        Fault::new(FaultKind::Stopped, what)
     }
 
     fn late(&self) -> Fault {
@@ -178,8 +220,14 @@ impl<B: Behaviour> Ref<B> {
             None => Err(self.slot.fault("was replaced while it was asked")),
             Some(Err(_)) => Err(self.slot.fault("ended before it answered")),
             Some(Ok(Answer { result: Err(fault), .. })) => Err(fault),
-            Some(Ok(Answer { generation, result: Ok(reply) })) if self.slot.heart.holds(generation) => Ok(reply),
-            Some(Ok(Answer { generation, .. })) => {
+            Some(Ok(Answer { generation, result: Ok(reply) })) => {
+                // An answer given before a restart in place stands, unless this asker is bound to its generation; one
+                // of a child that was fenced off never does.
+                let home =
+                    self.pinned.is_none() && matches!(&*homes.borrow(), Home::Open(now) if Arc::ptr_eq(now, &door));
+                if home || self.slot.heart.holds(generation) {
+                    return Ok(reply);
+                }
                 Err(self.slot.fault(format_args!("was replaced: a late answer of generation {generation} is refused")))
             }
         }

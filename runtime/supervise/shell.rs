@@ -59,6 +59,7 @@ impl<B: Behaviour> Shell<B> {
     pub(crate) fn begin(&mut self, generation: u64) -> Result<(), Reason> {
         self.hired.generation = generation;
         self.told = false;
+        self.hired.settle();
         self.slot.heart.enter(generation, self.site().millis());
         let made = catch_unwind(AssertUnwindSafe(|| {
             self.hired.failpoint(START)?;
@@ -96,7 +97,7 @@ impl<B: Behaviour> Shell<B> {
             return Next::Go;
         }
         if self.slot.heart.stopping(generation) {
-            send(Err(Fault::new(FaultKind::Stopped, format!("\"{}\" is stopping", self.slot.name))));
+            send(Err(self.fault("is being stopped")));
             return Next::Over(Reason::Shutdown);
         }
         let Some(behaviour) = &mut self.behaviour else { unreachable!("mail is served between begin and bury only") };

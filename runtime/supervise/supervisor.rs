@@ -165,10 +165,12 @@ impl Supervisor {
         }
     }
 
-    /// Sees to it that a tick comes at the policy's deadline. No alarm is ever cancelled (a future cancelled in the same
-    /// breath as `terminate` makes actix spin for ever); one that comes in vain does no harm.
+    /// Sees to it that a tick comes at the policy's deadline. No alarm is ever cancelled (a future cancelled in the
+    /// same breath as `terminate` makes actix spin for ever); one that comes in vain does no harm.
     fn set_alarm(&mut self, context: &mut Context<Self>) {
-        let Some(deadline) = self.policy.deadline() else { return };
+        let Some(deadline) = self.policy.deadline() else {
+            return;
+        };
         if self.ended || self.alarm.is_some_and(|alarm| alarm <= deadline) {
             return;
         }
@@ -182,7 +184,9 @@ impl Supervisor {
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
-        let Some((_, watch)) = &mut self.watch else { return };
+        let Some((_, watch)) = &mut self.watch else {
+            return;
+        };
         let members = self.members.iter().enumerate();
         let watched = members.filter_map(|(index, member)| Some((index, member.limit?, member.post.heart().busy())));
         for sight in watch.look(self.site.now(), watched) {

@@ -76,10 +76,7 @@ impl Child {
 
     /// A supervisor as a child. `build` makes its team anew for each generation (it is replaced, never reused) on the
     /// control thread, so it only builds; `None` says that there is nothing (more) to do. No time-out to stop.
-    pub fn supervisor(
-        name: &str,
-        build: impl Fn(u64) -> Result<Option<Team>, Fault> + Send + Sync + 'static,
-    ) -> Child {
+    pub fn supervisor(name: &str, build: impl Fn(u64) -> Result<Option<Team>, Fault> + Send + Sync + 'static) -> Child {
         let nest = Nest { heart: Heartbeat::new(), build: Arc::new(build), address: None };
         Child::new(name, None, Box::new(nest))
     }

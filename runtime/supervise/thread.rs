@@ -37,7 +37,9 @@ pub(crate) fn serve<B: Behaviour>(mut shell: Shell<B>, inbox: &Receiver<Mail<B>>
 fn attend<B: Behaviour>(shell: &mut Shell<B>, inbox: &Receiver<Mail<B>>) -> Next {
     loop {
         // No door is left: nobody can ask any more.
-        let Ok(mail) = inbox.recv() else { return Next::Over(Reason::Lost) };
+        let Ok(mail) = inbox.recv() else {
+            return Next::Over(Reason::Lost);
+        };
         match shell.serve(mail) {
             Next::Go => {}
             end => return end,
@@ -47,6 +49,7 @@ fn attend<B: Behaviour>(shell: &mut Shell<B>, inbox: &Receiver<Mail<B>>) -> Next
 
 /// The life of a worker's thread: one generation.
 pub(crate) fn work(work: &Work, hired: &Hired, line: &Line) {
+    hired.settle();
     line.tell(hired.generation(), News::Started);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         hired.failpoint(START)?;

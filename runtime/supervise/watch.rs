@@ -36,7 +36,11 @@ impl Watch {
     }
 
     /// One look at time `now`: for each watched child its limit and what its heartbeat shows.
-    pub fn look(&mut self, now: Duration, children: impl Iterator<Item = (usize, Duration, Option<Busy>)>) -> Vec<Sight> {
+    pub fn look(
+        &mut self,
+        now: Duration,
+        children: impl Iterator<Item = (usize, Duration, Option<Busy>)>,
+    ) -> Vec<Sight> {
         let gap = now.saturating_sub(self.last);
         self.last = now;
         if gap > self.tick * 2 {
@@ -45,7 +49,9 @@ impl Watch {
         }
         let mut found = Vec::new();
         for (child, limit, busy) in children {
-            let Some(Busy { generation, since }) = busy else { continue };
+            let Some(Busy { generation, since }) = busy else {
+                continue;
+            };
             let since = Duration::from_millis(since).max(self.armed);
             let busy = now.saturating_sub(since);
             if busy > limit {

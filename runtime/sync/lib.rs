@@ -1,4 +1,4 @@
-//! The only atomics and locks of Pleach: the prefetch ring, the vault's slots, the gate, the heartbeat, and a plain lock.
+//! The only atomics and locks of Pleach: prefetch ring, vault slots, gate, heartbeat, and a plain lock.
 //!
 //! All of it is safe code over [`facade`], which is the standard library, or loom's model of it under `--cfg loom`:
 //! `RUSTFLAGS="--cfg loom" cargo test -p pleach-sync --test models --target-dir target/loom`

@@ -16,6 +16,8 @@ pub struct Vault<T> {
     slots: [Lock<Slot<T>>; 2],
     /// The newest whole epoch; it lives in slot `epoch % 2`.
     newest: AtomicU64,
+    /// The writer's own count of the same, so that it need not look at what it shares.
+    writer: Lock<u64>,
 }
 
 /// A place in the sequence of states: a reader sees each state at most once, and never an older one.
@@ -35,18 +37,24 @@ impl<T> Vault<T> {
     /// A vault whose slots start as these two (empty) values.
     pub fn new(first: T, second: T) -> Vault<T> {
         let slot = |value| Lock::new(Slot { epoch: 0, value });
-        Vault { slots: [slot(first), slot(second)], newest: AtomicU64::new(0) }
+        Vault { slots: [slot(first), slot(second)], newest: AtomicU64::new(0), writer: Lock::new(0) }
     }
 
-    /// The writer (there is one) fills the older slot in place and publishes it as the newest. Gives the new epoch, or
-    /// None, at once, where a reader still holds that slot: the newest state before stays the newest. Where `fill` fails
-    /// or panics nothing is published, and the newest state before is still whole.
+    /// The writer fills the older slot in place and publishes it as the newest. Gives the new epoch, or None, at once,
+    /// where a reader still holds that slot (or another writer is at work): the newest state before stays the newest.
+    /// Where `fill` fails or panics nothing is published, and the newest state before is still whole.
     pub fn put<E>(&self, fill: impl FnOnce(&mut T) -> Result<(), E>) -> Result<Option<u64>, E> {
-        let epoch = self.newest.load(Ordering::Relaxed) + 1;
+        let Some(mut written) = self.writer.try_hold() else {
+            return Ok(None);
+        };
+        let epoch = *written + 1;
         let target = if mutant("vault-overwrite") { epoch - 1 } else { epoch };
-        let Some(mut slot) = self.slots[(target % 2) as usize].try_hold() else { return Ok(None) };
+        let Some(mut slot) = self.slots[(target % 2) as usize].try_hold() else {
+            return Ok(None);
+        };
         slot.epoch = 0;
         if mutant("vault-early") {
+            slot.epoch = epoch;
             self.newest.store(epoch, Ordering::Release);
             drop(slot);
             slot = self.slots[(target % 2) as usize].hold();
@@ -55,6 +63,7 @@ impl<T> Vault<T> {
         slot.epoch = epoch;
         drop(slot);
         self.newest.store(epoch, Ordering::Release);
+        *written = epoch;
         Ok(Some(epoch))
     }
 

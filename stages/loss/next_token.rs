@@ -33,8 +33,7 @@ impl Loss for NextToken {
         if total == 0.0 {
             return Err(Fault::new(FaultKind::Refused, "a window without a single unmasked target"));
         }
-        let metrics =
-            vec![("entropy".to_string(), entropy / total), ("mean_token_accuracy".to_string(), hits / total)];
+        let metrics = vec![("entropy".to_string(), entropy / total), ("mean_token_accuracy".to_string(), hits / total)];
         let derivatives = self.known(window).expect("next-token derivatives are known");
         Ok(Evaluated { loss: loss / total, derivatives, metrics, memory: memory.clone() })
     }

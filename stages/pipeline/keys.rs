@@ -54,7 +54,11 @@ pub const MODEL: &[Key] = &[
 /// Keys of a `[[stage]]` of kind pretrain.
 pub const PRETRAIN: &[Key] = &[
     fixed("kind", &["stage"], "pretrain"),
-    fixed("data", &["dataset", "datasets", "train_file", "path"], "files, folders or globs; world:N = N generated stories"),
+    fixed(
+        "data",
+        &["dataset", "datasets", "train_file", "path"],
+        "files, folders or globs; world:N = N generated stories",
+    ),
     fixed("text_field", &["text_column", "dataset_text_field"], "the field of .jsonl records"),
     fixed("tokenizer", &[], "bpe, chars, or the path of a tokenizer.json"),
     fixed("vocab", &["vocab_size"], "size of a trained tokenizer"),
@@ -63,7 +67,11 @@ pub const PRETRAIN: &[Key] = &[
     fixed("boundaries", &[], "documents end with a token, see only themselves, and restart positions"),
     fixed("sampling", &[], "epochs (every row once an epoch) or offsets (nanoGPT: random places)"),
     fixed("batch", &["batch_size", "train_batch_size"], "rows of an optimizer step"),
-    free("micro_batch", &["micro_batch_size", "per_device_train_batch_size"], "rows computed at once; 0 = all that fit"),
+    free(
+        "micro_batch",
+        &["micro_batch_size", "per_device_train_batch_size"],
+        "rows computed at once; 0 = all that fit",
+    ),
     free("steps", &["max_steps", "iters", "num_iterations"], "optimizer steps"),
     free("epochs", &["num_epochs", "num_train_epochs"], "passes over the data instead of steps"),
     free("minutes", &[], "time instead of steps: measured and frozen at the first start"),
@@ -77,7 +85,11 @@ pub const PRETRAIN: &[Key] = &[
     free("eps", &["adam_epsilon"], "AdamW"),
     free("weight_decay", &[], "AdamW, on matrices only"),
     free("clip", &["max_grad_norm", "grad_clip"], "largest norm of the gradient; 0 = off"),
-    free("recompute", &["gradient_checkpointing", "grad_checkpoint"], "compute activations twice instead of keeping them"),
+    free(
+        "recompute",
+        &["gradient_checkpointing", "grad_checkpoint"],
+        "compute activations twice instead of keeping them",
+    ),
     free("eval_every", &["eval_steps"], "steps between evaluations; 0 = at the end"),
     free("sample_every", &[], "steps between samples; 0 = at the end"),
     free("save_every", &["save_steps"], "steps between checkpoints; 0 = by time"),

@@ -255,8 +255,9 @@ impl Pipeline {
     /// Reads a pipeline from its text.
     pub fn parse(text: &str) -> Result<Pipeline, Refusal> {
         let refuse = |detail: String, hint: &str| Refusal::new(WHAT, detail, hint);
-        let mut table: Table =
-            text.parse().map_err(|e: toml::de::Error| refuse(e.to_string(), "the file is TOML; mend the marked place"))?;
+        let mut table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| refuse(e.to_string(), "the file is TOML; mend the marked place"))?;
         let model = match table.remove("model") {
             None => Table::new(),
             Some(Value::Table(model)) => normalise(&model, MODEL, "[model]", text)?,
@@ -264,7 +265,12 @@ impl Pipeline {
         };
         let stages = match table.remove("stage") {
             Some(Value::Array(stages)) if !stages.is_empty() => stages,
-            _ => return Err(refuse("there is no [[stage]]".into(), "add one: [[stage]] kind = \"pretrain\" data = ...")),
+            _ => {
+                return Err(refuse(
+                    "there is no [[stage]]".into(),
+                    "add one: [[stage]] kind = \"pretrain\" data = ...",
+                ));
+            }
         };
         let top = normalise(&table, TOP, "the top of the file", text)?;
         let mut written = top.clone();
@@ -273,7 +279,9 @@ impl Pipeline {
         let mut tables = Vec::new();
         for (index, stage) in stages.iter().enumerate() {
             let where_ = format!("[[stage]] number {}", index + 1);
-            let Value::Table(stage) = stage else { return Err(refuse(format!("{where_} is not a table"), "write [[stage]]")) };
+            let Value::Table(stage) = stage else {
+                return Err(refuse(format!("{where_} is not a table"), "write [[stage]]"));
+            };
             let kind = stage.get("kind").and_then(Value::as_str).unwrap_or("pretrain");
             if kind != "pretrain" {
                 return Err(refuse(format!("{where_}: kind = \"{kind}\""), "this version knows the kind \"pretrain\""));
@@ -313,7 +321,11 @@ impl Pipeline {
 fn typed<T: for<'a> Deserialize<'a>>(table: Table, where_: &str) -> Result<T, Refusal> {
     T::deserialize(table).map_err(|error| {
         let detail = format!("{where_}: {}", error.message());
-        Refusal::new(WHAT, detail, "`pleach new --help` and the comments of a new pipeline file say what each key takes")
+        Refusal::new(
+            WHAT,
+            detail,
+            "`pleach new --help` and the comments of a new pipeline file say what each key takes",
+        )
     })
 }
 

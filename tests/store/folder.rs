@@ -77,7 +77,8 @@ proptest! {
         if let Some(last) = all.last() { prop_assert!(holds(last.seq)); }
         prop_assert!(kept.len() <= newest.max(1) + 1 + 2 * 2);
         for stage in ["01-a", "02-b"] {
-            let validated = all.iter().filter(|m| m.stage == stage && m.good).filter_map(|m| m.validation.map(|v| (v, m.seq)));
+            let of_stage = all.iter().filter(|m| m.stage == stage && m.good);
+            let validated = of_stage.filter_map(|m| m.validation.map(|v| (v, m.seq)));
             if let Some((_, seq)) = validated.min_by(|a, b| a.0.total_cmp(&b.0)) { prop_assert!(holds(seq)); }
         }
     }

@@ -1,6 +1,7 @@
 //! The journal: torn tails, damaged lines, a full disk, and a reader that follows while it grows.
 
 use pleach_runtime::store::{Disk, Follower, Journal, Record, Store};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -46,6 +47,38 @@ fn a_record_is_a_json_line_with_a_number_and_a_checksum() {
     let records = Follower::read_all(store(&disk), &path()).unwrap();
     assert_eq!((records[1].text("event"), records[1].number("loss")), ("step", Some(1.5)));
     assert_eq!(records[1].fields.len(), 3, "number, time and checksum are not fields");
+}
+
+#[test]
+fn a_journal_of_the_first_format_is_read() {
+    let disk = with_records(1);
+    let golden = "{\"n\":7,\"time\":1700000000123,\"event\":\"step\",\"loss\":2.5,\"crc\":\"e5727376\"}\n";
+    disk.damage(&path(), |b| *b = golden.as_bytes().to_vec());
+    let records = Follower::read_all(store(&disk), &path()).unwrap();
+    assert_eq!((records.len(), records[0].n, records[0].time), (1, 7, 1_700_000_000_123));
+    assert_eq!(records[0].number("loss"), Some(2.5));
+    assert_eq!(Journal::open(store(&disk), &path()).unwrap().1.records, 8);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_followed_and_gone_on_from(
+        noise in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'{'), Just(b'"'), any::<u8>()], 0..300),
+        at in 0usize..400,
+    ) {
+        let disk = with_records(3);
+        disk.damage(&path(), |b| {
+            let at = at.min(b.len());
+            b.splice(at..at, noise.iter().copied());
+        });
+        let before = numbers(&disk);
+        let (mut journal, opened) = Journal::open(store(&disk), &path()).unwrap();
+        let n = journal.note(json!({"event": "resume"})).unwrap();
+        prop_assert_eq!(n, opened.records);
+        let after = numbers(&disk);
+        prop_assert_eq!(&after[..after.len() - 1], &before[..]);
+        prop_assert_eq!(after.last(), Some(&n));
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A disk in memory that can fail at any operation, run full, and lose power: what was not synced is then dropped or torn.
+//! A disk in memory that can fail at any operation, run full, and lose power: what was not synced is then dropped or
+//! torn.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -29,7 +30,8 @@ pub(super) struct Injected {
     pub(super) at: u64,
     /// Only that one, or all from it on.
     pub(super) once: bool,
-    /// Whether the failing operation has its effect all the same. A failed sync never has: its pages count as clean then.
+    /// Whether the failing operation has its effect all the same. A failed sync never has: its pages count as clean
+    /// then.
     pub(super) effect: bool,
     /// No fault but the end: the process dies or the power goes. What waits for its sync then still waits.
     pub(super) dies: bool,

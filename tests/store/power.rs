@@ -1,5 +1,5 @@
-//! Power cut at every file operation: what was not synced is dropped, torn or zeroed, and the run must still have the old
-//! checkpoint or the new one. Forgotten syncs are planted to prove that these tests would see them.
+//! Power cut at every file operation: what was not synced is dropped, torn or zeroed, and the run must still have the
+//! old checkpoint or the new one. Forgotten syncs are planted to prove that these tests would see them.
 
 use super::memory::{Chance, Forget, Injected};
 use super::*;

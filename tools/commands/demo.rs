@@ -1,8 +1,9 @@
 //! `pleach demo`: a small model learns the little world's language in minutes, then talks.
 
-use super::generate::{DeviceArgs, engine};
-use super::run::train;
 use super::Answer;
+use super::generate::{DeviceArgs, engine};
+use super::guardian::{guard, is_worker};
+use super::run::train;
 use crate::show::live::Style;
 use clap::Parser;
 use pleach::data::world;
@@ -43,9 +44,12 @@ const JUDGED: usize = 24;
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
     let name = if args.text.is_some() { "demo-text" } else { "demo" };
+    let folder = args.runs.join(name);
+    if !is_worker() {
+        return guard(&folder);
+    }
     let typed = pipeline(args, name);
     let pipeline = Pipeline::parse(&typed)?;
-    let folder = args.runs.join(name);
     let style = if args.json { Style::Json } else { Style::Words };
     if style == Style::Words {
         eprintln!("A small model will learn {} for about {} minutes.", subject(args), args.minutes);
@@ -128,5 +132,6 @@ fn grammatical(args: &Args, texts: &[String]) -> Option<(usize, usize)> {
     }
     let sentences: Vec<&str> = texts.iter().flat_map(|text| world::sentences(text)).collect();
     let whole: Vec<&&str> = sentences.iter().filter(|s| s.trim_end().ends_with(['.', '!', '?', '"'])).collect();
-    Some((whole.iter().filter(|sentence| world::parses(sentence)).count(), whole.len()))
+    let parser = world::Parser::new();
+    Some((whole.iter().filter(|sentence| parser.parses(sentence)).count(), whole.len()))
 }

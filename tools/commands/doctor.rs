@@ -71,7 +71,10 @@ pub fn run(args: &Args) -> Answer {
         println!("no GPU adapter was found (on Linux: install a Vulkan driver; the cpu device needs none)");
     }
     for adapter in &found {
-        println!("adapter {}: {} ({:?}, {}, {})", adapter.index, adapter.name, adapter.kind, adapter.backend, adapter.driver);
+        println!(
+            "adapter {}: {} ({:?}, {}, {})",
+            adapter.index, adapter.name, adapter.kind, adapter.backend, adapter.driver
+        );
         println!("  binding {}, f16 {}, subgroups {:?}", bytes(adapter.binding_bytes), adapter.f16, adapter.subgroups);
         for lack in &adapter.lacks {
             println!("  lacks: {lack}");

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 /// `pleach eval`.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  pleach eval runs/demo --data valid.txt\n  pleach eval model/ --data valid.txt --json")]
+#[command(
+    after_help = "Examples:\n  pleach eval runs/demo --data valid.txt\n  pleach eval model/ --data valid.txt --json"
+)]
 pub struct Args {
     /// A model folder, a run, or a checkpoint
     pub model: PathBuf,

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod guardian;
 pub mod new;
 pub mod plan;
 pub mod run;

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 /// `pleach new`.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  pleach new my-run --data 'texts/*.txt'\n  pleach new tiny --data world:20000 --depth 3 --minutes 5")]
+#[command(
+    after_help = "Examples:\n  pleach new my-run --data 'texts/*.txt'\n  pleach new tiny --data world:20000 --depth 3 --minutes 5"
+)]
 pub struct Args {
     /// The folder to make
     pub folder: PathBuf,
@@ -51,11 +53,18 @@ pub fn run(args: &Args) -> Answer {
 fn text(args: &Args, name: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let data: Vec<String> = args.data.iter().map(|path| quoted(path)).collect();
-    let mut out = format!("# A pipeline of pleach. Run it with `pleach run`; see what it needs with `pleach plan`.\nname = {}\n", quoted(name));
+    let mut out = format!(
+        "# A pipeline of pleach. Run it with `pleach run`; see what it needs with `pleach plan`.\nname = {}\n",
+        quoted(name)
+    );
     out.push_str(&rest(TOP, &toml::Table::new(), &["name"]));
     out.push_str(&format!("\n[model]\ndepth = {} # the one dial: layers; width and heads follow\n", args.depth));
     out.push_str(&format!("context = {} # tokens of a sequence\n", args.context));
-    out.push_str(&rest(MODEL, &toml::Table::try_from(ModelChoice::default()).unwrap_or_default(), &["depth", "context"]));
+    out.push_str(&rest(
+        MODEL,
+        &toml::Table::try_from(ModelChoice::default()).unwrap_or_default(),
+        &["depth", "context"],
+    ));
     out.push_str(&format!("\n[[stage]]\nkind = \"pretrain\"\ndata = [{}]\n", data.join(", ")));
     match (args.steps, args.minutes) {
         (Some(steps), _) => out.push_str(&format!("steps = {steps}\n")),

@@ -1,8 +1,9 @@
 //! `pleach plan`: memory, disk, time and data of a pipeline, before anything starts.
 
-use super::run::{Signals, base_of, launch, opened};
+use super::run::{base_of, launch, opened, own};
 use super::{Answer, words};
 use crate::show::words::{bytes, count};
+use crate::signals::Signals;
 use clap::Parser;
 use pleach::launch::Launch;
 use pleach::runtime::model::weights::parameters;
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Answer {
         json: args.json,
     };
     let (pipeline, _, folder) = opened(&run)?;
-    let lock = pleach::runtime::store::RunLock::take(&folder).map_err(words)?;
+    let lock = own(&folder)?;
     let launch = launch(&pipeline, &base_of(&args.pipeline), &folder, &Signals::listen()).map_err(words)?;
     let plan = plan(&launch)?;
     if args.json {
@@ -141,7 +142,8 @@ fn show(plan: &Plan) {
         "memory       {} for weights, gradients, moments, caches; {} for activations; {}",
         bytes(plan.persistent_bytes),
         bytes(plan.activation_bytes),
-        plan.room_bytes.map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
+        plan.room_bytes
+            .map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
     );
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     println!("arithmetic   {} FLOP a step", count(plan.flops_per_step));

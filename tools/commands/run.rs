@@ -1,18 +1,20 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
+use super::guardian::{guard, is_worker, watch_guardian};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
 use crate::show::{curve, report};
+use crate::signals::Signals;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// `pleach run`.
@@ -46,6 +48,9 @@ pub fn run(args: &Args) -> Answer {
         return super::plan::run(&super::plan::Args::from(args.clone()));
     }
     let (pipeline, typed, folder) = opened(args)?;
+    if !is_worker() {
+        return guard(&folder);
+    }
     let style = if args.json { Style::Json } else { Style::Words };
     let base = base_of(&args.pipeline);
     train(&pipeline, &typed, &base, &folder, style, &args.pipeline.display().to_string())
@@ -74,6 +79,15 @@ pub fn base_of(pipeline: &Path) -> PathBuf {
     }
 }
 
+/// Makes the run folder and takes its lock; a second process is refused in words.
+pub fn own(folder: &Path) -> Result<RunLock, Refusal> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let what = format!("could not make the run folder \"{}\"", folder.display());
+        Refusal::new(what, error.to_string(), "choose another place with --runs").with_code(1)
+    })?;
+    RunLock::take(folder).map_err(words)
+}
+
 /// Prepares with a bar.
 pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals) -> Result<Launch, Fault> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
@@ -91,7 +105,7 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals
 /// Trains to the end and says what to do next; the exit code.
 pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, again: &str) -> Answer {
     let signals = Signals::listen();
-    let lock = pleach::runtime::store::RunLock::take(folder).map_err(words)?;
+    let lock = own(folder)?;
     let launch = match launch(pipeline, base, folder, &signals) {
         Err(fault) if fault.kind == pleach::runtime::fault::FaultKind::Stopped => {
             eprintln!("stopped while preparing; go on with: pleach run {again}");
@@ -121,6 +135,8 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
 fn follow(mut run: Run, style: Style, signals: &Signals) -> RunEnd {
     let mut live = Live::new(style);
     let mut told = false;
+    let control = run.control().clone();
+    watch_guardian(move || control.stop());
     loop {
         while let Ok(event) = run.events().recv_timeout(Duration::from_millis(100)) {
             live.show(&event);
@@ -165,39 +181,5 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
             eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
         }
         _ => eprintln!("go on with: pleach run {again}"),
-    }
-}
-
-/// Ctrl-C and termination, counted.
-pub struct Signals {
-    received: Receiver<()>,
-    seen: std::cell::Cell<usize>,
-}
-
-impl Signals {
-    /// Takes the process's signals over. Where another handler is set already, none are heard.
-    pub fn listen() -> Signals {
-        let (sender, received) = std::sync::mpsc::channel();
-        let heard = ctrlc::set_handler(move || {
-            // The receiver lives as long as the command; after it nobody needs the signal.
-            let _ = sender.send(());
-        });
-        if let Err(error) = heard {
-            eprintln!("signals are not handled: {error}");
-        }
-        Signals { received, seen: std::cell::Cell::new(0) }
-    }
-
-    /// Signals so far.
-    pub fn count(&self) -> usize {
-        while self.received.try_recv().is_ok() {
-            self.seen.set(self.seen.get() + 1);
-        }
-        self.seen.get()
-    }
-
-    /// The exit code of an interrupted process.
-    pub fn code(&self) -> u8 {
-        130
     }
 }

@@ -1,9 +1,9 @@
 //! `pleach status`: how a run stands, from its journal.
 
 use super::Answer;
+use crate::show::curve;
 use crate::show::report::{Curves, events};
 use crate::show::words::{count, duration};
-use crate::show::curve;
 use clap::Parser;
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::Refusal;

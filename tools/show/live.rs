@@ -62,7 +62,9 @@ impl Live {
             Event::Step { step, loss, tokens_per_second, .. } => self.step(*step, *loss, *tokens_per_second),
             Event::Evaluated { step, eval_loss, bits_per_byte, best, .. } => {
                 let best = if *best { ", the best so far" } else { "" };
-                self.say(format!("step {step}: validation loss {eval_loss:.4}, {bits_per_byte:.4} bits per byte{best}"));
+                self.say(format!(
+                    "step {step}: validation loss {eval_loss:.4}, {bits_per_byte:.4} bits per byte{best}"
+                ));
             }
             Event::Sample { step, prompt, text } => {
                 let text = text.replace('\n', " ");

@@ -55,9 +55,7 @@ impl Curves {
     }
 
     fn fall_back(&mut self, step: f64) {
-        for list in
-            [&mut self.loss, &mut self.eval, &mut self.bits, &mut self.norm, &mut self.rate, &mut self.speed]
-        {
+        for list in [&mut self.loss, &mut self.eval, &mut self.bits, &mut self.norm, &mut self.rate, &mut self.speed] {
             list.retain(|(x, _)| *x <= step);
         }
     }

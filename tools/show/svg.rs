@@ -31,18 +31,28 @@ pub fn chart(title: &str, x_label: &str, series: &[Series]) -> String {
         return out;
     }
     let all = || series.iter().flat_map(|(_, points)| points.iter());
-    let bounds = |of: fn(&(f64, f64)) -> f64| all().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(of(p)), b.max(of(p))));
+    let bounds =
+        |of: fn(&(f64, f64)) -> f64| all().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(of(p)), b.max(of(p))));
     let ((x0, x1), (y0, y1)) = (widen(bounds(|p| p.0)), widen(bounds(|p| p.1)));
     let x = |v: f64| ROOM.0 + (v - x0) / (x1 - x0) * (w - ROOM.0 - ROOM.2);
     let y = |v: f64| h - ROOM.3 - (v - y0) / (y1 - y0) * (h - ROOM.1 - ROOM.3);
     for tick in ticks(y0, y1) {
         let at = y(tick);
         out.push_str(&format!("<path class=\"grid\" d=\"M{} {at:.1}H{}\"/>", ROOM.0, w - ROOM.2));
-        out.push_str(&format!("<text class=\"left\" x=\"{}\" y=\"{:.1}\">{}</text>", ROOM.0 - 6.0, at + 4.0, label(tick)));
+        out.push_str(&format!(
+            "<text class=\"left\" x=\"{}\" y=\"{:.1}\">{}</text>",
+            ROOM.0 - 6.0,
+            at + 4.0,
+            label(tick)
+        ));
     }
     for tick in ticks(x0, x1) {
         let at = x(tick);
-        out.push_str(&format!("<text class=\"under\" x=\"{at:.1}\" y=\"{}\">{}</text>", h - ROOM.3 + 16.0, label(tick)));
+        out.push_str(&format!(
+            "<text class=\"under\" x=\"{at:.1}\" y=\"{}\">{}</text>",
+            h - ROOM.3 + 16.0,
+            label(tick)
+        ));
     }
     out.push_str(&format!("<text class=\"under\" x=\"{}\" y=\"{}\">{}</text>", w / 2.0, h - 6.0, escape(x_label)));
     for (index, (s, points)) in series.iter().enumerate() {

@@ -30,7 +30,13 @@ fn scaled(mut n: f64, step: f64, units: &[&str]) -> String {
         n /= step;
         unit += 1;
     }
-    let digits = if unit == 0 || n.abs() >= 100.0 { 0 } else if n.abs() >= 10.0 { 1 } else { 2 };
+    let digits = if unit == 0 || n.abs() >= 100.0 {
+        0
+    } else if n.abs() >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{n:.digits$}{}", units[unit])
 }
 

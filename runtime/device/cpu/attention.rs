@@ -2,16 +2,18 @@
 //!
 //! A piece is 256 query rows of one head. It transposes up to 512 keys at a time (so that both products have contiguous
 //! right-hand rows) and sends blocks of 32 query rows over them, each restricted to the keys that some row may see.
+//! Rows whose keys lie far apart (decoding) go one by one.
 
 use std::ops::Range;
 
 use pleach_shaders::attention::Params;
 use pleach_shaders::spec::{Args, Call, words};
 
-use super::math::{exp, max, simd, sum, tanh};
+use super::math::{exp, simd, tanh};
 use super::memory::{Need, Room};
 use super::product::{View, multiply, transpose};
 use super::share::{Shared, Tile};
+use super::sums::{dot, max, sum};
 
 /// Query rows of a piece.
 const PIECE: usize = 256;
@@ -29,11 +31,11 @@ pub(super) fn need(call: &Call) -> Need {
 
 /// The keys that rows may see: the hull of their spans; empty where none sees any.
 pub(super) fn hull(spans: &[u32], rows: Range<usize>) -> Range<usize> {
-    let mut all = usize::MAX..0;
+    let (mut lo, mut hi) = (usize::MAX, 0);
     for span in spans[rows.start * 4..rows.end * 4].chunks_exact(4).filter(|span| span[0] < span[1]) {
-        all = all.start.min(span[0] as usize)..all.end.max(span[1] as usize);
+        (lo, hi) = (lo.min(span[0] as usize), hi.max(span[1] as usize));
     }
-    if all.start == usize::MAX { 0..0 } else { all }
+    lo.min(hi)..hi
 }
 
 /// What all pieces of a call share.
@@ -69,14 +71,19 @@ impl Job<'_> {
     fn piece(&self, head: usize, rows: Range<usize>, lane: &mut [f32], y: &mut Tile<'_>, lse: &mut Tile<'_>) {
         let d = self.p.head_dim as usize;
         let (keys, scores) = lane.split_at_mut(d * KEYS.min(self.p.m as usize));
-        let (stride, group) = (self.p.kv_stride as usize, (self.p.heads / self.p.kv_heads) as usize);
-        let k_column = self.p.k_offset as usize + head / group * d;
-        let v_column = self.p.v_offset as usize + head / group * d;
+        let (stride, k_column, v_column) = self.columns(head);
         let (mut top, mut total) = ([f32::NEG_INFINITY; PIECE], [0.0_f32; PIECE]);
         for row in 0..rows.len() {
             y.row(row).fill(0.0);
         }
-        let seen = hull(self.spans, rows.clone());
+        if self.scattered(&rows) {
+            for row in rows.clone() {
+                let at = row - rows.start;
+                let mut y = y.part(at..at + 1, 0, d);
+                self.row(head, row, scores, &mut top[at..=at], &mut total[at..=at], &mut y);
+            }
+        }
+        let seen = if self.scattered(&rows) { 0..0 } else { hull(self.spans, rows.clone()) };
         for from in seen.clone().step_by(KEYS) {
             let to = (from + KEYS).min(seen.end);
             transpose(keys, &self.kv[from * stride + k_column..], to - from, d, stride);
@@ -110,6 +117,47 @@ impl Job<'_> {
                 lse.row(row)[0] = if sees { top[row] + total[row].ln() } else { 0.0 };
             }
         });
+    }
+
+    /// Words from key to key, and the columns of a query head's keys and values.
+    fn columns(&self, head: usize) -> (usize, usize, usize) {
+        let kv_head = head / (self.p.heads / self.p.kv_heads) as usize;
+        let column = kv_head * self.p.head_dim as usize;
+        (self.p.kv_stride as usize, self.p.k_offset as usize + column, self.p.v_offset as usize + column)
+    }
+
+    /// Do blocks of these rows see mostly what only one of their rows sees (decoding several texts), or are there so few
+    /// that transposing keys for them does not pay?
+    fn scattered(&self, rows: &Range<usize>) -> bool {
+        let wanted: usize = rows.clone().map(|row| hull(self.spans, row..row + 1).len()).sum();
+        let blocks = rows.clone().step_by(ROWS).map(|first| first..(first + ROWS).min(rows.end));
+        let spent: usize = blocks.map(|block| block.len() * hull(self.spans, block).len()).sum();
+        rows.len() < 8 || spent > 5 * wanted
+    }
+
+    /// One query row by dot products, chunk by chunk of its keys.
+    fn row(&self, head: usize, row: usize, scores: &mut [f32], top: &mut [f32], total: &mut [f32], y: &mut Tile<'_>) {
+        let d = self.p.head_dim as usize;
+        let (stride, k_column, v_column) = self.columns(head);
+        let q = &self.q[row * self.p.q_stride as usize + head * d..][..d];
+        let span = hull(self.spans, row..row + 1);
+        for from in span.clone().step_by(KEYS) {
+            let chunk = from..(from + KEYS).min(span.end);
+            let scores = &mut scores[..chunk.len()];
+            for (score, key) in scores.iter_mut().zip(chunk.clone()) {
+                *score = self.p.scale * dot(q, &self.kv[key * stride + k_column..][..d]);
+            }
+            self.weigh(scores, row..row + 1, &chunk, top, total, y);
+            simd!({
+                let y = y.row(0);
+                for (&weight, key) in scores.iter().zip(chunk) {
+                    let value = &self.kv[key * stride + v_column..][..d];
+                    for (y, &v) in y.iter_mut().zip(value) {
+                        *y = weight.mul_add(v, *y);
+                    }
+                }
+            });
+        }
     }
 
     /// Turns a block of scores into weights relative to the running maxima, and rescales what was summed before.

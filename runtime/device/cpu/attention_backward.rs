@@ -10,10 +10,11 @@ use pleach_shaders::attention::Params;
 use pleach_shaders::sink;
 use pleach_shaders::spec::{Args, Call, words};
 
-use super::math::{dot, exp, simd, tanh};
+use super::math::{exp, simd, tanh};
 use super::memory::{Need, Room};
 use super::product::{View, multiply, transpose};
 use super::share::{Shared, Tile};
+use super::sums::dot;
 
 /// Query rows of a block.
 const ROWS: usize = 64;
@@ -116,18 +117,15 @@ impl Job<'_> {
         dv: &mut Tile<'_>,
     ) {
         let (d, heads, stride) = (self.p.head_dim as usize, self.p.heads as usize, self.p.q_stride as usize);
-        let (k_column, v_column) =
-            (self.p.k_offset as usize + kv_head * d, self.p.v_offset as usize + kv_head * d);
+        let (k_column, v_column) = (self.p.k_offset as usize + kv_head * d, self.p.v_offset as usize + kv_head * d);
         let (keys, lane) = lane.split_at_mut(KEYS * d);
         let (values, lane) = lane.split_at_mut(KEYS * d);
         let (weights, lane) = lane.split_at_mut(ROWS * KEYS);
         let (slopes, delta) = lane.split_at_mut(ROWS * KEYS);
-        simd!({
-            for row in rows.clone() {
-                let at = (row * heads + head) * d;
-                delta[row - rows.start] = dot(&self.dy[at..at + d], &self.y[at..at + d]);
-            }
-        });
+        for row in rows.clone() {
+            let at = (row * heads + head) * d;
+            delta[row - rows.start] = dot(&self.dy[at..at + d], &self.y[at..at + d]);
+        }
         let width = if rows.len() > 2 * KEYS { KEYS } else { KEYS / 2 };
         for first in rows.clone().step_by(width) {
             let block = first..(first + width).min(rows.end);

@@ -16,6 +16,13 @@ pub(super) fn no_need(_: &Call) -> Need {
     Need::default()
 }
 
+/// Sends `value` to a slot: added where `add`, else written.
+#[inline(always)]
+pub(super) fn store(slot: &mut f32, value: f32, add: bool) {
+    let before = if add { *slot } else { 0.0 };
+    *slot = before + value;
+}
+
 /// See `activation`.
 #[inline(always)]
 pub(super) fn gelu_tanh(x: f32) -> f32 {

@@ -3,17 +3,11 @@
 use pleach_shaders::spec::{Args, Call, words};
 use pleach_shaders::{head_norm, rope, sink};
 
-use super::elementwise::rows_of;
-use super::math::{dot, fold, simd};
+use super::elementwise::{rows_of, store};
+use super::math::simd;
 use super::memory::{Need, Room};
 use super::norms::{combine, partials, rows_backward};
-
-/// Sends `value` to a slot: added where `add`, else written.
-#[inline(always)]
-fn store(slot: &mut f32, value: f32, add: bool) {
-    let before = if add { *slot } else { 0.0 };
-    *slot = before + value;
-}
+use super::sums::{dot, triples};
 
 /// head_norm.forward.
 pub(super) fn norm_forward(args: &mut Args<'_>, room: &mut Room<'_>) {
@@ -69,7 +63,7 @@ pub(super) fn norm_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
                         sums[k] = (dy[k] * x[k]).mul_add(r, sums[k]);
                     }
                     if wide > 0 {
-                        let slope = -products(dy, gain, x) / d as f32 * r * r;
+                        let slope = -triples(dy, gain, x, 0.0) / d as f32 * r * r;
                         let dx = &mut dx[i * width + slot * d..][..d];
                         for k in 0..d {
                             store(&mut dx[k], r * slope.mul_add(x[k], dy[k] * gain[k]), add);
@@ -87,20 +81,6 @@ pub(super) fn norm_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
         });
     });
     combine(dgains, &room.shared[..partials(n, d, 2)], 2 * d, 0, p.dgains);
-}
-
-/// Sum of a b c in a fixed order, by blocks of 64.
-#[inline(always)]
-fn products(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    let mut total = 0.0;
-    for ((a, b), c) in a.chunks(64).zip(b.chunks(64)).zip(c.chunks(64)) {
-        let mut ab = [0.0_f32; 64];
-        for i in 0..a.len() {
-            ab[i] = a[i] * b[i];
-        }
-        total += fold(&ab[..a.len()], c, |ab, c| ab * c);
-    }
-    total
 }
 
 /// rope.forward.

@@ -4,10 +4,11 @@ use pleach_shaders::matmul::Params;
 use pleach_shaders::spec::{Args, Call};
 
 use super::elementwise::{activate, activate_in_place};
-use super::math::{dot, simd};
+use super::math::simd;
 use super::memory::{Need, Room};
 use super::product::{View, multiply, transpose_all};
-use super::share::{Shared, Tile};
+use super::share::{Shared, Team, Tile};
+use super::sums::dot;
 
 /// Up to this many rows (decoding), dot products with the rows of `w` beat a transposed copy of it.
 const FEW: usize = 16;
@@ -99,14 +100,7 @@ impl Ends<'_> {
 }
 
 /// matmul.forward for a few rows: pieces of columns, each row of `w` read once.
-fn few(
-    ends: &Ends<'_>,
-    [n, k]: [usize; 2],
-    [x, w]: [&[f32]; 2],
-    y: &mut [f32],
-    z: &mut [f32],
-    room: &mut Room<'_>,
-) {
+fn few(ends: &Ends<'_>, [n, k]: [usize; 2], [x, w]: [&[f32]; 2], y: &mut [f32], z: &mut [f32], room: &mut Room<'_>) {
     let (m, scale, keep) = (ends.m, ends.p.scale, !z.is_empty());
     let (y, z) = (Shared::new(y), Shared::new(z));
     room.team.each(m.div_ceil(COLUMNS), |piece| {
@@ -118,16 +112,14 @@ fn few(
         };
         for col in 0..wide {
             let w = &w[(first + col) * k..(first + col + 1) * k];
-            simd!({
-                for row in 0..n {
-                    let product = scale * dot(&x[row * k..(row + 1) * k], w);
-                    if keep {
-                        z.row(row)[col] = product;
-                    } else {
-                        y.row(row)[col] = product;
-                    }
+            for row in 0..n {
+                let product = scale * dot(&x[row * k..(row + 1) * k], w);
+                if keep {
+                    z.row(row)[col] = product;
+                } else {
+                    y.row(row)[col] = product;
                 }
-            });
+            }
         }
         for row in 0..n {
             let z = if keep { z.row(row) } else { &mut [][..] };
@@ -153,7 +145,7 @@ pub(super) fn dw(args: &mut Args<'_>, room: &mut Room<'_>) {
     let p: Params = args.params();
     let (n, k, m) = (p.n as usize, p.k as usize, p.m as usize);
     let (dy, x) = (View::new(args.reads[0], n, m, m), args.reads[1]);
-    transposed_product(args.writes[0], [m, k], dy, x, p.scale, p.acc == 1, room);
+    transposed_product(args.writes[0], [m, k], dy, x, p.scale, p.acc == 1, room.team);
 }
 
 /// out (m, k) = (or +=) scale dy^T x for dy (n, m) and a dense x (n, k), in tiles of rows and columns.
@@ -164,13 +156,13 @@ pub(super) fn transposed_product(
     x: &[f32],
     scale: f32,
     add: bool,
-    room: &mut Room<'_>,
+    team: &Team,
 ) {
     let n = dy.rows();
     let (height, width) = (even(m, if m >= 512 { 128 } else { 64 }), even(k, if k >= 256 { 256 } else { 64 }));
     let across = k.div_ceil(width);
     let out = Shared::new(out);
-    room.team.each(m.div_ceil(height) * across, |piece| {
+    team.each(m.div_ceil(height) * across, |piece| {
         let (row, col) = (piece / across * height, piece % across * width);
         let (high, wide) = (height.min(m - row), width.min(k - col));
         // SAFETY: tiles of a grid, each given to one piece.

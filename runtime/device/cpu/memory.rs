@@ -202,6 +202,13 @@ impl Memory {
         Ok(Memory { buffers: Vec::new(), arena, work, sink: [[0.0; 4]; MOST] })
     }
 
+    /// The buffer of a tensor.
+    pub(super) fn buffer(&mut self, tensor: Tensor) -> &mut Block {
+        assert!(tensor.is_persistent(), "{tensor:?} is no buffer");
+        let index = (tensor.id & !Tensor::PERSISTENT) as usize;
+        self.buffers[index].as_mut().expect("the buffer was given back")
+    }
+
     /// Hands the tensors of a step to `body`: reads, writes and working memory.
     pub(super) fn with(
         &mut self,

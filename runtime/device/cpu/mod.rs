@@ -4,10 +4,14 @@
 
 mod attention;
 mod attention_backward;
+mod cache;
 mod elementwise;
 mod embed;
+mod gate;
+mod head;
 mod heads;
 mod math;
+mod matmul;
 mod memory;
 mod noise;
 mod norms;
@@ -15,6 +19,7 @@ mod optimizer;
 mod product;
 mod reduce;
 mod share;
+mod sums;
 mod table;
 
 use pleach_shaders::spec::{Dtype, Shape, Tensor, Tick};
@@ -24,6 +29,9 @@ use self::share::Team;
 use super::{Device, Facts, Held, ProgramId};
 use crate::fault::{Fault, FaultKind};
 use crate::tape::Program;
+
+/// Words that a piece of `clear` sets to zero.
+const CLEARED: usize = 1 << 17;
 
 /// How to open the cpu device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,13 +81,6 @@ impl Cpu {
         (built, arena, work)
     }
 
-    /// The buffer of a tensor.
-    fn buffer(&mut self, tensor: Tensor) -> &mut Block {
-        assert!(tensor.is_persistent(), "{tensor:?} is no buffer");
-        let index = (tensor.id & !Tensor::PERSISTENT) as usize;
-        self.memory.buffers[index].as_mut().expect("the buffer was given back")
-    }
-
     /// An activation's words of the arena.
     fn activation(&mut self, program: ProgramId, tensor: Tensor) -> &mut [f32] {
         let range = self.programs[program.0].places[tensor.id as usize].clone();
@@ -96,8 +97,7 @@ fn facts(specs_only: bool) -> Facts {
         pulp::Arch::Scalar => "scalar",
         _ => "avx2+fma",
     };
-    let caches = product::caches();
-    let tiles = if specs_only { "specs".into() } else { format!("gemmkit 0.1.2, {backend}, {caches}") };
+    let tiles = if specs_only { "specs".into() } else { format!("{backend}, {}", product::tiles()) };
     Facts {
         kind: "cpu".into(),
         name: if brand.is_empty() { std::env::consts::ARCH.into() } else { brand.into() },
@@ -139,20 +139,21 @@ impl Device for Cpu {
     }
 
     fn write(&mut self, tensor: Tensor, offset: usize, data: &[u32]) -> Result<(), Fault> {
-        let words = self.buffer(tensor).words_mut();
+        let words = self.memory.buffer(tensor).words_mut();
         words[offset..offset + data.len()].copy_from_slice(bytemuck::cast_slice(data));
         Ok(())
     }
 
     fn read(&mut self, tensor: Tensor, offset: usize, out: &mut [u32]) -> Result<(), Fault> {
-        let words = self.buffer(tensor).words();
+        let words = self.memory.buffer(tensor).words();
         out.copy_from_slice(bytemuck::cast_slice(&words[offset..offset + out.len()]));
         Ok(())
     }
 
     fn clear(&mut self, tensors: &[Tensor]) -> Result<(), Fault> {
         for &tensor in tensors {
-            self.buffer(tensor).words_mut().fill(0.0);
+            let words = self.memory.buffer(tensor).words_mut();
+            self.team.rows(words.len(), CLEARED, [(words, 1)], |_, [words]| words.fill(0.0));
         }
         Ok(())
     }

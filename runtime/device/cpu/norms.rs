@@ -4,8 +4,9 @@ use pleach_shaders::spec::{Args, Call};
 use pleach_shaders::{layer_norm, rms_norm, sink};
 
 use super::elementwise::rows_of;
-use super::math::{LANES, dot, fold, simd, sum};
+use super::math::simd;
 use super::memory::{Need, Room};
+use super::sums::{deviations, dot, sum, triples};
 
 /// Rows of a piece of a backward pass: at most 64 pieces.
 pub(super) fn rows_backward(n: usize) -> usize {
@@ -32,28 +33,6 @@ pub(super) fn combine(out: &mut [f32], partials: &[f32], width: usize, from: usi
             }
         }
     });
-}
-
-/// (sum a b, sum a b (c - mean)) in the fixed order of lanes.
-#[inline(always)]
-fn centred_dots(a: &[f32], b: &[f32], c: &[f32], mean: f32) -> (f32, f32) {
-    let n = a.len();
-    let (b, c) = (&b[..n], &c[..n]);
-    let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let whole = n / LANES * LANES;
-    for at in (0..whole).step_by(LANES) {
-        for l in 0..LANES {
-            let ab = a[at + l] * b[at + l];
-            first[l] += ab;
-            second[l] = ab.mul_add(c[at + l] - mean, second[l]);
-        }
-    }
-    for l in 0..n - whole {
-        let ab = a[whole + l] * b[whole + l];
-        first[l] += ab;
-        second[l] = ab.mul_add(c[whole + l] - mean, second[l]);
-    }
-    (sum(&first), sum(&second))
 }
 
 /// rms_norm.forward.
@@ -99,7 +78,7 @@ pub(super) fn rms_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
                     sums[k] = (dy[k] * x[k]).mul_add(r, sums[k]);
                 }
                 if wide > 0 {
-                    let slope = -centred_dots(dy, gain, x, 0.0).1 / c as f32 * r * r;
+                    let slope = -triples(dy, gain, x, 0.0) / c as f32 * r * r;
                     let dx = &mut dx[i * c..(i + 1) * c];
                     for k in 0..c {
                         let before = if add { dx[k] } else { 0.0 };
@@ -124,8 +103,7 @@ pub(super) fn layer_forward(args: &mut Args<'_>, room: &mut Room<'_>) {
             let rows = x[range.start * c..].chunks_exact(c).zip(y.chunks_exact_mut(c));
             for ((x, y), stats) in rows.zip(stats.chunks_exact_mut(2)) {
                 let mean = sum(x) / c as f32;
-                let squares = fold(x, x, |x, _| (x - mean) * (x - mean));
-                let r = 1.0 / (squares / c as f32 + p.eps).sqrt();
+                let r = 1.0 / (deviations(x, mean) / c as f32 + p.eps).sqrt();
                 for k in 0..c {
                     y[k] = (x[k] - mean) * r * gain[k];
                 }
@@ -167,8 +145,8 @@ pub(super) fn layer_backward(args: &mut Args<'_>, room: &mut Room<'_>) {
                 }
                 if wide > 0 {
                     // mean(g xhat) = r (mean(g x) - mean mean(g)), summed about the mean to keep its digits
-                    let (g, gx) = centred_dots(dy, gain, x, mean);
-                    let (mean_g, mean_gx) = (g / c as f32, gx / c as f32 * r);
+                    let mean_g = dot(dy, gain) / c as f32;
+                    let mean_gx = triples(dy, gain, x, mean) / c as f32 * r;
                     let dx = &mut dx[i * c..(i + 1) * c];
                     for k in 0..c {
                         let before = if add { dx[k] } else { 0.0 };

@@ -34,13 +34,7 @@ impl<'a> View<'a> {
     }
     /// The same words read the other way round.
     pub(super) fn transposed(self) -> View<'a> {
-        View {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+        View { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 
@@ -101,10 +95,25 @@ pub(super) fn transpose_all(team: &Team, out: &mut [f32], from: &[f32], rows: us
     team.rows(cols, chunk, [(out, rows)], |range, [out]| transpose_rows(out, from, rows, cols, range));
 }
 
-/// The cache sizes that gemmkit cuts its blocks by: the bits of a product depend on them.
-pub(super) fn caches() -> String {
-    let topology = gemmkit::topology();
-    format!("{topology:?}")
+/// What the bits of a product depend on: gemmkit's instruction set, and the caches that it cuts its blocks by.
+pub(super) fn tiles() -> String {
+    let caches = gemmkit::topology();
+    let levels = [Some(caches.l1d), Some(caches.l2), caches.l3];
+    let sizes: Vec<String> =
+        levels.iter().flatten().map(|level| format!("{} KiB/{}", level.bytes / 1024, level.assoc)).collect();
+    format!("gemmkit 0.1.2 {} {}", wide(), sizes.join(" "))
+}
+
+/// The instruction set that gemmkit picks.
+#[cfg(target_arch = "x86_64")]
+fn wide() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx512f") { "avx512f" } else { "fma" }
+}
+
+/// The instruction set that gemmkit picks.
+#[cfg(not(target_arch = "x86_64"))]
+fn wide() -> &'static str {
+    std::env::consts::ARCH
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use pleach_shaders::spec::{Args, Call};
 use pleach_shaders::{norm_sq, reduce, sink};
 
-use super::math::{dot, simd, sum};
+use super::math::simd;
 use super::memory::{Need, Room};
 use super::norms::{combine, partials, rows_backward};
+use super::sums::{dot, sum};
 
 /// Words summed at a time in single precision; their sums meet in double precision.
 const BLOCK: usize = 4096;
@@ -41,7 +42,7 @@ fn blocks(x: &[f32], f: impl Fn(&[f32]) -> f32) -> f64 {
 
 /// reduce.sum.
 pub(super) fn total(args: &mut Args<'_>, _: &mut Room<'_>) {
-    let total = blocks(args.reads[0], |block| simd!({ sum(block) }));
+    let total = blocks(args.reads[0], sum);
     args.writes[0].copy_from_slice(&[total as f32, 0.0, 0.0, 0.0]);
 }
 
@@ -56,7 +57,7 @@ pub(super) fn squares(args: &mut Args<'_>, room: &mut Room<'_>) {
     room.team.rows(norm_sq::PARTS, chunk, [(parts, 1)], |range, [parts]| {
         for (part, slot) in range.zip(parts) {
             let own = g.chunks(norm_sq::BLOCK).skip(part).step_by(norm_sq::PARTS);
-            *slot = own.map(|block| blocks(block, |block| simd!({ dot(block, block) }))).sum::<f64>() as f32;
+            *slot = own.map(|block| blocks(block, |block| dot(block, block))).sum::<f64>() as f32;
         }
     });
 }

@@ -127,10 +127,8 @@ pub(super) struct Team {
 impl Team {
     /// A pool of this many threads; the global pool of a host application is never touched.
     pub(super) fn new(threads: usize) -> Result<Team, rayon::ThreadPoolBuildError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("pleach-cpu-{i}"))
-            .build()?;
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("pleach-cpu-{i}")).build()?;
         Ok(Team { pool })
     }
     /// How many threads.

@@ -4,7 +4,10 @@ use pleach_shaders::spec::{Args, Call};
 
 use super::elementwise::no_need;
 use super::memory::{Need, Room};
-use super::{attention, attention_backward, elementwise, embed, heads, noise, norms, optimizer, reduce};
+use super::{
+    attention, attention_backward, cache, elementwise, embed, gate, head, heads, matmul, noise, norms, optimizer,
+    reduce,
+};
 
 /// A fast version of an op.
 pub(super) struct Fast {
@@ -30,14 +33,22 @@ const FAST: &[Fast] = &[
     fast("add.forward", elementwise::add_forward, no_need),
     fast("attention.backward", attention_backward::backward, attention_backward::need),
     fast("attention.forward", attention::forward, attention::need),
+    fast("cache.append", cache::append, no_need),
     fast("dropout.backward", noise::dropout, no_need),
     fast("dropout.forward", noise::dropout, no_need),
     fast("embed.backward", embed::backward, no_need),
     fast("embed.forward", embed::forward, no_need),
+    fast("gate.backward", gate::gate_backward, no_need),
+    fast("gate.forward", gate::gate_forward, no_need),
+    fast("head.forward", head::forward, head::forward_need),
+    fast("head.train", head::train, head::train_need),
     fast("head_norm.backward", heads::norm_backward, heads::norm_need),
     fast("head_norm.forward", heads::norm_forward, no_need),
     fast("layer_norm.backward", norms::layer_backward, norms::layer_need),
     fast("layer_norm.forward", norms::layer_forward, no_need),
+    fast("matmul.dw", matmul::dw, no_need),
+    fast("matmul.dx", matmul::dx, no_need),
+    fast("matmul.forward", matmul::forward, matmul::forward_need),
     fast("norm_sq.partial", reduce::squares, no_need),
     fast("norm_sq.total", reduce::squares_total, no_need),
     fast("reduce.columns", reduce::columns, reduce::columns_need),

@@ -132,7 +132,11 @@ impl Link {
             return Err(Fault::new(FaultKind::DeviceLost, format!("{what}: {error}")));
         }
         if let Some(error) = validation {
-            panic!("wgpu refused {what}: {error}");
+            // Without handlers of our own, a host's lost device shows as an error of the next command.
+            let text = error.to_string();
+            assert!(!self.ours && text.contains("lost"), "wgpu refused {what}: {text}");
+            self.lose(format!("{what}: {text}"));
+            self.check()?;
         }
         Ok(made)
     }
@@ -276,12 +280,33 @@ impl Canary {
 
     /// Did all submissions so far run to their end?
     pub(super) fn verify(&self, words: &[u32; 4]) -> Result<(), Fault> {
-        let complement = if self.expected == 0 { 0 } else { !self.expected };
-        if words[0] == self.expected && words[1] == complement {
-            return Ok(());
+        verdict(self.expected, words)
+    }
+}
+
+/// What a canary that holds `words` says after `expected` submissions.
+fn verdict(expected: u32, words: &[u32; 4]) -> Result<(), Fault> {
+    let complement = if expected == 0 { 0 } else { !expected };
+    if words[0] == expected && words[1] == complement {
+        return Ok(());
+    }
+    let what = format!("the device reports work as done that was not: {} of {expected} submissions", words[0]);
+    Err(Fault::new(FaultKind::DeviceLost, what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_canary_that_missed_a_submission_means_a_lost_device() {
+        assert!(verdict(0, &[0; 4]).is_ok());
+        assert!(verdict(7, &[7, !7, 0, 0]).is_ok());
+        for words in [[6, !6, 0, 0], [8, !8, 0, 0], [7, 7, 0, 0], [0; 4]] {
+            let fault = verdict(7, &words).unwrap_err();
+            assert_eq!(fault.kind, FaultKind::DeviceLost);
+            assert!(fault.what.contains("of 7 submissions"), "{fault}");
         }
-        let what =
-            format!("the device reports work as done that was not: {} of {} submissions", words[0], self.expected);
-        Err(Fault::new(FaultKind::DeviceLost, what))
     }
 }

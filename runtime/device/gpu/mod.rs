@@ -31,25 +31,13 @@ pub struct Options {
     pub binding_limit: Option<u64>,
     /// A host application draws on this GPU: submissions of 8 ms instead of 50.
     pub shared: bool,
-    /// Lower as if the adapter were of another kind (for tests: every adapter can run every lowering).
-    pub pretend: Option<Pretend>,
-}
-
-/// What lowering is told instead of the adapter's own [`Caps`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pretend {
-    /// A processor plays the GPU.
-    pub software: bool,
-    /// Parallel workgroups that fill the device.
-    pub fill: u32,
-    /// Invocations per workgroup at most, up to 256.
-    pub invocations: u32,
 }
 
 /// A GPU, or a processor that plays one.
 pub struct Gpu {
     facts: Facts,
     adapter: AdapterFacts,
+    own: Caps,
     caps: Caps,
     slot_max: u64,
     link: Link,
@@ -103,6 +91,7 @@ impl Gpu {
         Ok(Gpu {
             facts,
             adapter,
+            own: caps,
             caps,
             slot_max: limits.max_buffer_size.min(SLOT_MAX) / 256 * 256,
             link,
@@ -147,6 +136,17 @@ impl Gpu {
     /// What kernels are lowered for.
     pub fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    /// Lowers later builds, and shards later tensors, as if the adapter had these caps (every adapter can run every
+    /// lowering, so tests try them all). Tensors that are there already must not need other shards.
+    pub fn pretend(&mut self, caps: Caps) {
+        self.caps = Caps { binding_words: caps.binding_words.min(self.own.binding_words), ..caps };
+    }
+
+    /// The adapter's own caps.
+    pub fn own_caps(&self) -> Caps {
+        self.own
     }
 
     /// Aims at submissions of this length from the next run on; at most 250 ms on a real GPU.
@@ -213,6 +213,8 @@ impl Device for Gpu {
     }
 
     fn free(&mut self, tensor: Tensor) {
+        // Uploads that are still collected may name its buffers. A lost device shows at the next call that can say so.
+        drop(self.staging.flush(&mut self.link));
         self.store.free(tensor);
     }
 
@@ -246,6 +248,8 @@ impl Device for Gpu {
 
     fn build(&mut self, programs: &[Program]) -> Result<Vec<ProgramId>, Fault> {
         let lowered = self.lowered(programs)?;
+        // Uploads that are still collected name the buffers that go now.
+        self.staging.flush(&mut self.link)?;
         self.link.drain()?;
         let old = std::mem::take(&mut self.programs);
         old.slots.iter().chain(&old.uniforms).for_each(wgpu::Buffer::destroy);
@@ -320,9 +324,7 @@ fn caps_of(adapter: &AdapterFacts, limits: &wgpu::Limits, options: Options) -> C
         Kind::Integrated | Kind::Other => 64,
         Kind::Software => 8,
     };
-    let own = Pretend { software: adapter.kind == Kind::Software, fill, invocations: 256 };
-    let Pretend { software, fill, invocations } = options.pretend.unwrap_or(own);
-    Caps { binding_words: words, software, fill, invocations }
+    Caps { binding_words: words, software: adapter.kind == Kind::Software, fill, invocations: 256 }
 }
 
 fn facts_of(adapter: &AdapterFacts, caps: &Caps) -> Facts {

@@ -70,7 +70,8 @@ fn write_config(config: &ModelConfig, model_type: &str, architecture: &str) -> V
 
 fn read_config(value: &Value, qk_norm: bool, qkv_bias: bool) -> Result<ModelConfig, Refusal> {
     let (width, heads) = (count(value, "hidden_size")?, count(value, "num_attention_heads")?);
-    let kv_heads = if value.get("num_key_value_heads").is_some() { count(value, "num_key_value_heads")? } else { heads };
+    let kv_heads =
+        if value.get("num_key_value_heads").is_some() { count(value, "num_key_value_heads")? } else { heads };
     let (vocab, context) = (count(value, "vocab_size")?, count(value, "max_position_embeddings")?);
     let mut config = ModelConfig::qwen3(vocab, context, width, count(value, "num_hidden_layers")?, heads, kv_heads);
     if value.get("head_dim").is_some_and(|dim| !dim.is_null()) {

@@ -167,7 +167,11 @@ fn number(config: &Value, key: &str) -> Result<f64, Refusal> {
 fn count(config: &Value, key: &str) -> Result<usize, Refusal> {
     let value = number(config, key)?;
     if value < 0.0 || value.fract() != 0.0 || value > 1e9 {
-        return Err(Refusal::new("could not read config.json", format!("key \"{key}\" is {value}"), "it must be a count"));
+        return Err(Refusal::new(
+            "could not read config.json",
+            format!("key \"{key}\" is {value}"),
+            "it must be a count",
+        ));
     }
     Ok(value as usize)
 }

@@ -1,0 +1,206 @@
+//! Whole programs: however a window is cut, packed, planned or repeated, and on whichever device, the numbers agree.
+
+use crate::adapters::{self, Adapter};
+use pleach::loss::next_token::NextToken;
+use pleach::runtime::device::Device;
+use pleach::runtime::device::bisect::first_difference;
+use pleach::runtime::device::cpu::{Cpu, CpuOptions};
+use pleach::runtime::device::gpu::Options;
+use pleach::runtime::engine::layout::{AdamW, Shapes, Which};
+use pleach::runtime::engine::state::HostState;
+use pleach::runtime::engine::{Engine, Learned};
+use pleach::runtime::model::config::ModelConfig;
+use pleach::runtime::shaders::spec::Tick;
+use pleach::runtime::stage::{Loss, Numbers, Row, Window};
+
+const CONTEXT: usize = 24;
+const VOCAB: usize = 67;
+
+fn adamw() -> AdamW {
+    AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1 }
+}
+
+fn configs() -> [ModelConfig; 2] {
+    let qwen = ModelConfig { dropout: 0.1, ..ModelConfig::qwen3(VOCAB, CONTEXT, 32, 2, 4, 2) };
+    [ModelConfig { dropout: 0.1, ..ModelConfig::gpt2(VOCAB, CONTEXT, 32, 2, 2, true) }, qwen]
+}
+
+fn shapes(micro_rows: usize, recompute: bool) -> Shapes {
+    Shapes { micro_rows, context: CONTEXT, streams: 2, prefill: 8, head_chunk: 20, recompute, train: true }
+}
+
+/// Eight rows, some of several documents, some targets masked.
+fn window() -> Window {
+    let row = |r: usize| {
+        let tokens = (0..=CONTEXT).map(|t| ((t * t * 5 + r * 31 + t * r) % VOCAB) as u32).collect();
+        let border = 5 + r;
+        let segments: Vec<u32> = (0..CONTEXT).map(|t| if t < border { 0 } else { border as u32 }).collect();
+        let weights = (0..CONTEXT).map(|t| if t + 1 == border || (r == 3 && t > 9) { 0.0 } else { 1.0 }).collect();
+        Row { tokens, weights, segments, key: r as u64 * 7 + 1 }
+    };
+    Window { context: CONTEXT, rows: (0..8).map(row).collect() }
+}
+
+fn cpu(threads: usize) -> Box<dyn Device> {
+    Box::new(Cpu::open(CpuOptions { threads: Some(threads), specs_only: false }).unwrap())
+}
+
+/// Fresh devices of every adapter that is there, but for SwiftShader, which the kernel tests use.
+fn each_gpu(name: &str, options: Options, mut test: impl FnMut(&dyn Fn() -> Box<dyn Device>)) {
+    for adapter in [Adapter::Lavapipe, Adapter::Real] {
+        if adapters::fresh(adapter, options, name).is_some() {
+            test(&|| Box::new(adapters::fresh(adapter, options, name).expect("it was there a moment ago")));
+        }
+    }
+}
+
+fn tick(step: u32) -> Tick {
+    let bias = |beta: f32| 1.0 - beta.powi(step as i32);
+    Tick {
+        step,
+        seed_lo: 3,
+        draw: step,
+        learning_rate: 1e-2,
+        bias1: bias(0.9),
+        bias2: bias(0.95),
+        clip: 0.5,
+        ..Tick::default()
+    }
+}
+
+/// The gradients of the first step.
+fn gradients(device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes) -> (Learned, Vec<f32>) {
+    let mut engine = Engine::new(device, config, shapes, &adamw()).unwrap();
+    engine.begin(11).unwrap();
+    let learned = engine.learn(&window(), &NextToken.known(&window()).unwrap(), &tick(1)).unwrap();
+    let slots = engine.layout().slots.clone();
+    let mut all = Vec::new();
+    for slot in &slots {
+        let [gradient, ..] = slot.trained.unwrap();
+        let mut words = vec![0; gradient.shape.len()];
+        engine.device().read(gradient, 0, &mut words).unwrap();
+        all.extend(words.into_iter().map(f32::from_bits));
+    }
+    (learned, all)
+}
+
+/// Three steps; what the last one learned, and the state after it.
+fn three(device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes) -> (Learned, HostState) {
+    let mut engine = Engine::new(device, config, shapes, &adamw()).unwrap();
+    engine.begin(11).unwrap();
+    let window = window();
+    let derivatives = NextToken.known(&window).unwrap();
+    let mut learned = None;
+    for step in 1..=3 {
+        learned = Some(engine.learn(&window, &derivatives, &tick(step)).unwrap());
+        engine.update(&tick(step)).unwrap();
+    }
+    (learned.unwrap(), engine.state().unwrap())
+}
+
+/// Norm of the difference as a share of the norm.
+fn apart(a: &[f32], b: &[f32]) -> f64 {
+    let norm = |pairs: &mut dyn Iterator<Item = f64>| pairs.map(|x| x * x).sum::<f64>().sqrt();
+    let gap = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    gap / norm(&mut a.iter().map(|a| f64::from(*a)))
+}
+
+fn loss(numbers: &Numbers) -> f64 {
+    NextToken.evaluate(&window(), numbers, &Default::default()).unwrap().loss
+}
+
+/// Checks on one kind of device; `open` makes a fresh one.
+fn checks(open: &dyn Fn() -> Box<dyn Device>) {
+    for config in configs() {
+        let (learned, whole) = three(open(), &config, &shapes(8, false));
+        let (again, same) = three(open(), &config, &shapes(8, false));
+        assert!(whole == same && learned == again, "the same seed twice gives the same bits");
+        let (_, recomputed) = three(open(), &config, &shapes(8, true));
+        assert!(whole == recomputed, "recompute changes no bit");
+        let (one, all) = gradients(open(), &config, &shapes(8, false));
+        for micro_rows in [1, 3] {
+            let (cut, pieces) = gradients(open(), &config, &shapes(micro_rows, false));
+            assert!((loss(&cut.numbers) - loss(&one.numbers)).abs() < 1e-6, "{micro_rows} rows at once");
+            assert!(apart(&all, &pieces) < 1e-6, "{micro_rows} rows at once: {}", apart(&all, &pieces));
+        }
+    }
+}
+
+#[test]
+fn cpu_programs_agree_with_themselves() {
+    checks(&|| cpu(2));
+    for config in configs() {
+        let (_, one) = three(cpu(1), &config, &shapes(8, false));
+        for threads in [2, 3] {
+            assert!(three(cpu(threads), &config, &shapes(8, false)).1 == one, "{threads} threads change no bit");
+        }
+    }
+}
+
+#[test]
+fn gpu_programs_agree_with_themselves() {
+    each_gpu("gpu_programs_agree_with_themselves", Options::default(), |open| checks(open));
+}
+
+#[test]
+fn checked_shaders_change_nothing() {
+    let config = &configs()[1];
+    each_gpu("checked_shaders_change_nothing", Options::default(), |open| {
+        let (_, plain) = three(open(), config, &shapes(8, false));
+        each_gpu("checked_shaders_change_nothing", Options { checked: true, ..Options::default() }, |checked| {
+            if open().facts().name == checked().facts().name {
+                assert!(plain == three(checked(), config, &shapes(8, false)).1, "bounds checks change no bit");
+            }
+        });
+    });
+}
+
+/// The recomputed program really keeps less.
+#[test]
+fn recompute_needs_less_memory() {
+    use pleach::runtime::engine::layout::Layout;
+    let config = ModelConfig::qwen3(VOCAB, CONTEXT, 32, 6, 4, 2);
+    let device = cpu(1);
+    let bytes = |recompute| Layout::predict(&config, &shapes(8, recompute), &adamw(), &*device).1;
+    assert!(bytes(true) * 2 < bytes(false), "{} against {}", bytes(true), bytes(false));
+}
+
+/// The same program call by call on two devices: no call's results differ beyond rounding.
+#[test]
+fn cpu_and_gpu_agree_call_by_call() {
+    each_gpu("cpu_and_gpu_agree_call_by_call", Options::default(), |open| {
+        for config in configs() {
+            let mut engines = [cpu(2), open()].map(|device| {
+                let mut engine = Engine::new(device, &config, &shapes(8, false), &adamw()).unwrap();
+                engine.begin(11).unwrap();
+                engine.stage_batch(&window(), &NextToken.known(&window()).unwrap()).unwrap();
+                engine
+            });
+            let [a, b] = &mut engines;
+            let found = first_difference(a, b, Which::Learn, &tick(1), 2e-5).unwrap();
+            assert!(found.is_none(), "{found:?}");
+            let found = first_difference(a, b, Which::Learn, &tick(1), 0.0).unwrap();
+            assert!(found.is_some(), "two devices round differently somewhere: the search does search");
+        }
+    });
+}
+
+/// Dropout's noise follows the row, not the place in the micro-batch: rows in another order learn the same.
+#[test]
+fn noise_belongs_to_the_row() {
+    let config = &configs()[1];
+    let run = |window: &Window| {
+        let mut engine = Engine::new(cpu(1), config, &shapes(8, false), &adamw()).unwrap();
+        engine.begin(11).unwrap();
+        engine.learn(window, &NextToken.known(window).unwrap(), &tick(1)).unwrap().numbers
+    };
+    let forward = window();
+    let mut backward = window();
+    backward.rows.reverse();
+    let (a, b) = (run(&forward), run(&backward));
+    for (r, numbers) in a.chunks(CONTEXT).enumerate() {
+        let other = &b[(7 - r) * CONTEXT..(8 - r) * CONTEXT];
+        let far = numbers.iter().zip(other).map(|(a, b)| (a[0] - b[0]).abs()).fold(0.0, f32::max);
+        assert!(far < 1e-5, "row {r}: {far}");
+    }
+}

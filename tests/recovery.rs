@@ -1,0 +1,193 @@
+//! Recovery: whatever actor dies at whatever message, the final weights are those of the undisturbed run, bit for bit.
+
+use pleach::launch::Launch;
+use pleach::pipeline::Pipeline;
+use pleach::runtime::event::Event;
+use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::store::RunLock;
+use pleach::runtime::supervise::{DROP, Deed, Failpoints};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A run of a second: a tiny model on a few stories, evaluated, sampled and saved on the way.
+fn toml(threads: usize, prefetch: usize) -> String {
+    format!(
+        "name = \"r\"\nseed = 5\ndevice = \"cpu\"\nthreads = {threads}\n[model]\nshape = \"qwen3\"\nlayers = 1\nwidth = 16\n\
+         heads = 2\nkv_heads = 1\ncontext = 16\ndropout = 0.1\n[[stage]]\nkind = \"pretrain\"\ndata = \"world:30\"\n\
+         tokenizer = \"chars\"\nbatch = 4\nsteps = 12\neval_every = 5\nsample_every = 6\nsave_every = 4\nvault_every = 3\n\
+         valid = 0.05\nprompts = [\"The \"]\nsample_tokens = 4\nprefetch = {prefetch}\nlearning_rate = 1e-2\n"
+    )
+}
+
+/// Prepares once, copies from there: preparing is not what is tested here.
+fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
+    let folder = place.join(name);
+    let prepared = place.join("prepared");
+    if !prepared.join("data").is_dir() {
+        Launch::new(&Pipeline::parse(text).unwrap(), place, &prepared, &mut |_| true).unwrap();
+    }
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    for entry in std::fs::read_dir(prepared.join("data")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, folder.join("data").join(from.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// Runs to the end under planned failures; the events and the end.
+fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
+    let launch = Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap();
+    let lock = RunLock::take(folder).unwrap();
+    let mut run = Run::start(launch.run_plan(failpoints), lock).unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut events = Vec::new();
+    loop {
+        events.extend(run.events().try_iter());
+        if let Some(end) = run.wait(Duration::from_millis(2)) {
+            events.extend(run.events().try_iter());
+            return (end, events);
+        }
+        assert!(Instant::now() < until, "the run does not end; last events: {:?}", events.iter().rev().take(5));
+    }
+}
+
+/// The newest checkpoint's weights and moments, as bytes.
+pub(crate) fn bits(folder: &Path) -> Vec<u8> {
+    let stage = folder.join("stages/01-pretrain");
+    let mut names: Vec<PathBuf> = std::fs::read_dir(&stage).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-000012"));
+    names.sort();
+    let last = names.pop().expect("the last step was saved");
+    let mut out = std::fs::read(last.join("model.safetensors")).unwrap();
+    out.extend(std::fs::read(last.join("optimizer.safetensors")).unwrap());
+    out
+}
+
+/// Every actor, at every message it gets, at its first and at a later visit: before and after the handler.
+#[test]
+fn an_actor_that_dies_at_any_message_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 2);
+    let calm = folder(place.path(), "calm", &text);
+    let counting = Failpoints::counting();
+    let (end, _) = run(&calm, &text, counting.clone());
+    assert_eq!(end, RunEnd::Finished);
+    let expected = bits(&calm);
+    let visits: Vec<(String, String, u64)> =
+        counting.visits().into_iter().filter(|(_, point, _)| point != DROP).collect();
+    for child in ["data", "loss", "compute", "optimizer", "checkpoint", "journal"] {
+        let points = visits.iter().filter(|(name, ..)| name == child).count();
+        assert!(points > 0, "{child} was asked something: {visits:?}");
+    }
+    let mut injected = 0;
+    for (child, point, count) in &visits {
+        let mut at = vec![1, count / 2 + 1, *count];
+        at.dedup();
+        for (index, &visit) in at.iter().enumerate() {
+            let deed = if index % 2 == 0 { Deed::Panic } else { Deed::PanicAfter };
+            let name = format!("{child}-{}-{visit}", point.replace(['(', ')'], ""));
+            let here = folder(place.path(), &name, &text);
+            let failpoints = Failpoints::none().at(child, point, visit, deed.clone());
+            let (end, events) = run(&here, &text, failpoints.clone());
+            let context = format!("{child} at {point}, visit {visit} of {count}, {deed:?}: {events:#?}");
+            assert_eq!(end, RunEnd::Finished, "{context}");
+            assert_eq!(failpoints.left(), 0, "the failure happened: {context}");
+            assert!(bits(&here) == expected, "the weights differ: {context}");
+            injected += 1;
+            std::fs::remove_dir_all(&here).unwrap();
+        }
+    }
+    assert!(injected > 40, "{injected} failures over {} points", visits.len());
+}
+
+/// Neither the number of threads nor the prefetch depth is in the result.
+#[test]
+fn threads_and_prefetch_change_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let mut first = None;
+    for (threads, prefetch) in [(1, 0), (2, 1), (3, 2), (1, 5)] {
+        let text = toml(threads, prefetch);
+        let here = folder(place.path(), &format!("t{threads}p{prefetch}"), &text);
+        assert_eq!(run(&here, &text, Failpoints::none()).0, RunEnd::Finished);
+        let found = bits(&here);
+        assert!(*first.get_or_insert_with(|| found.clone()) == found, "{threads} threads, prefetch {prefetch}");
+    }
+}
+
+/// A crash loop ends with words, the newest checkpoint whole.
+#[test]
+fn a_crash_loop_gives_up_and_leaves_a_whole_checkpoint() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    let here = folder(place.path(), "loop", &text);
+    let mut failpoints = Failpoints::counting();
+    for visit in 7..200 {
+        failpoints = failpoints.at("compute", "Learn", visit, Deed::Panic);
+    }
+    let (end, _) = run(&here, &text, failpoints);
+    let RunEnd::Failed(fault) = &end else { panic!("it ended as {end:?}") };
+    assert!(fault.to_string().contains("compute"), "the words name the child: {fault}");
+    assert_eq!(end.code(), 1);
+    let (end, events) = run(&here, &text, Failpoints::none());
+    assert_eq!(end, RunEnd::Finished);
+    let from = events.iter().find_map(|event| match event {
+        Event::StageStarted { step, from, .. } => Some((*step, from.clone())),
+        _ => None,
+    });
+    assert_eq!(from.map(|(step, from)| (step > 0, from)), Some((true, "checkpoint".to_string())));
+    let calm = folder(place.path(), "calm", &text);
+    run(&calm, &text, Failpoints::none());
+    assert!(bits(&here) == bits(&calm), "the run went on bit for bit");
+}
+
+/// Asked to stop at any moment, and taken up again by the same command: the same bits.
+#[test]
+fn stopped_and_resumed_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 2);
+    let calm = folder(place.path(), "calm", &text);
+    run(&calm, &text, Failpoints::none());
+    let expected = bits(&calm);
+    for pause in [0, 15, 40, 80] {
+        let here = folder(place.path(), &format!("stop{pause}"), &text);
+        let launch = Launch::new(&Pipeline::parse(&text).unwrap(), &here, &here, &mut |_| true).unwrap();
+        let running = Run::start(launch.run_plan(Failpoints::none()), RunLock::take(&here).unwrap()).unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        running.control().stop();
+        let end = running.join();
+        assert!(matches!(end, RunEnd::Stopped | RunEnd::Finished), "{end:?}");
+        let (end, _) = run(&here, &text, Failpoints::none());
+        assert_eq!(end, RunEnd::Finished);
+        assert!(bits(&here) == expected, "stopped after {pause} ms");
+    }
+}
+
+/// A damaged newest checkpoint is put aside, the one before is used, and what was lost is said in steps.
+#[test]
+fn a_damaged_checkpoint_is_put_aside_and_told() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    let here = folder(place.path(), "damaged", &text);
+    run(&here, &text, Failpoints::none());
+    let expected = bits(&here);
+    let stage = here.join("stages/01-pretrain");
+    for entry in std::fs::read_dir(&stage).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-000012") {
+            let file = path.join("model.safetensors");
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    let (end, events) = run(&here, &text, Failpoints::none());
+    assert_eq!(end, RunEnd::Finished);
+    let lost: Vec<String> = events
+        .iter()
+        .filter_map(|event| if let Event::StageStarted { lost, .. } = event { Some(lost.clone()) } else { None })
+        .flatten()
+        .collect();
+    assert!(lost.iter().any(|line| line.contains("step")), "what was lost is said: {lost:?}");
+    assert!(bits(&here) == expected);
+}

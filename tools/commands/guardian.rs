@@ -1,0 +1,99 @@
+//! The guardian: `pleach run` watches a worker process of itself, and takes the run up again when the worker dies of
+//! something no thread can catch: an abort, a driver's crash, a kill for memory.
+//!
+//! It has no GPU and no state: the run folder holds everything.
+
+use super::Answer;
+use crate::signals::Signals;
+use pleach::runtime::fault::Refusal;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Set in the worker's environment.
+const WORKER: &str = "PLEACH_WORKER";
+/// Deaths of the worker within [`PERIOD`] before the guardian gives up.
+const DEATHS: usize = 5;
+/// See [`DEATHS`].
+const PERIOD: Duration = Duration::from_secs(600);
+/// How often the guardian looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Is this process the worker?
+pub fn is_worker() -> bool {
+    std::env::var_os(WORKER).is_some()
+}
+
+/// In the worker: calls `stop` once its guardian is gone, so that no orphan goes on unseen.
+pub fn watch_guardian(stop: impl Fn() + Send + 'static) {
+    #[cfg(unix)]
+    if is_worker() {
+        let guardian = std::os::unix::process::parent_id();
+        std::thread::spawn(move || {
+            while std::os::unix::process::parent_id() == guardian {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            stop();
+        });
+    }
+    #[cfg(not(unix))]
+    drop(stop);
+}
+
+/// Runs this same command in a worker until it ends by itself; `folder` is the run's, for the CONTROL file.
+pub fn guard(folder: &Path) -> Answer {
+    let signals = Signals::listen();
+    let mut deaths: Vec<Instant> = Vec::new();
+    loop {
+        let mut worker = start()?;
+        let status = attend(&mut worker, folder, &signals)?;
+        if let Some(code) = status.code() {
+            return Ok(u8::try_from(code).unwrap_or(1));
+        }
+        if signals.count() > 0 {
+            return Ok(signals.code());
+        }
+        deaths.retain(|when| when.elapsed() < PERIOD);
+        deaths.push(Instant::now());
+        if deaths.len() > DEATHS {
+            let detail =
+                format!("the worker died {} times within {} minutes ({status})", deaths.len(), PERIOD.as_secs() / 60);
+            let hint = "`pleach doctor` tests the device; `pleach doctor RUN` says what happened";
+            return Err(Refusal::new("the run cannot go on", detail, hint).with_code(1));
+        }
+        eprintln!("the worker died ({status}); taking the run up again");
+    }
+}
+
+fn start() -> Result<Child, Refusal> {
+    let failed = |error: std::io::Error| {
+        let hint = "set PLEACH_WORKER=1 to train in this process";
+        Refusal::new("could not start the worker process", error.to_string(), hint).with_code(1)
+    };
+    let program = std::env::current_exe().map_err(failed)?;
+    Command::new(program).args(std::env::args_os().skip(1)).env(WORKER, "1").spawn().map_err(failed)
+}
+
+/// Waits for the worker. The first signal asks it to stop (it hears a terminal's Ctrl-C itself; both mean the same), the
+/// second ends it at once.
+fn attend(worker: &mut Child, folder: &Path, signals: &Signals) -> Result<ExitStatus, Refusal> {
+    let mut asked = false;
+    loop {
+        let state = worker.try_wait().map_err(|error| {
+            Refusal::new("the worker process was lost", error.to_string(), "run the same command again").with_code(1)
+        })?;
+        if let Some(status) = state {
+            return Ok(status);
+        }
+        if signals.count() == 1 && !asked {
+            asked = true;
+            if let Err(error) = std::fs::write(folder.join("CONTROL"), "stop") {
+                eprintln!("could not ask the worker to stop: {error}");
+            }
+        }
+        if signals.count() > 1 && worker.kill().is_err() {
+            // It ended by itself in this moment; the next look sees it.
+        }
+        std::thread::sleep(LOOK);
+    }
+}
