@@ -39,7 +39,7 @@ fn stories_have_their_length_and_do_not_repeat_themselves() {
         assert!(story.is_ascii() && story.ends_with(['.', '!', '?', '"']), "{story}");
     }
     let report = format!(
-        "{shortest}..{longest} words, mean {}, {} distinct words, {} distinct sentences, {} openings, {repeats} repeats",
+        "{shortest}..{longest} words, mean {}, {} words known, {} sentences, {} openings, {repeats} repeats",
         words / 2000,
         vocabulary.len(),
         distinct.len(),

@@ -117,11 +117,20 @@ impl Tokenizer {
         })
     }
 
-    /// Writes `tokenizer.json` into a folder, whole or not at all.
+    /// Writes `tokenizer.json` into a folder, whole or not at all, and before it a `tokenizer_config.json` that names
+    /// BOS and EOS: [`Tokenizer::load`] gives the same tokenizer back.
     ///
     /// # Errors
     /// A fault of the disk.
     pub fn save(&self, folder: &Path) -> Result<(), Fault> {
+        let mut config = serde_json::Map::new();
+        for (key, id) in [("bos_token", self.bos), ("eos_token", self.eos)] {
+            if let Some(name) = id.and_then(|id| self.inner.id_to_token(id)) {
+                config.insert(key.to_owned(), Value::from(name));
+            }
+        }
+        let config = Value::from(config).to_string();
+        super::cache::write_whole(&folder.join("tokenizer_config.json"), config.as_bytes())?;
         super::cache::write_whole(&folder.join("tokenizer.json"), self.json.as_bytes())
     }
 

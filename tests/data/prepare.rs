@@ -62,7 +62,10 @@ fn interruptions_threads_and_batches_change_no_byte() {
         assert!(bytes(folder.path()) == bytes(whole.path()), "{threads} threads, batches of {batch}, {stops} stops");
         let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["prepared.json", "tokenizer.json", "train.tokens", "validation.tokens"]);
+        assert_eq!(
+            names,
+            ["prepared.json", "tokenizer.json", "tokenizer_config.json", "train.tokens", "validation.tokens"]
+        );
     }
 }
 

@@ -180,7 +180,8 @@ pub fn characters(of: &BTreeSet<char>) -> Result<Tokenizer, Refusal> {
         of.iter().enumerate().map(|(id, c)| (c.to_string(), Value::from(id))).collect();
     let file = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": EACH_CHARACTER}, "behavior": "Isolated", "invert": false},
+        "pre_tokenizer":
+            {"type": "Split", "pattern": {"Regex": EACH_CHARACTER}, "behavior": "Isolated", "invert": false},
         "post_processor": null,
         "decoder": {"type": "Fuse"},
         // The format asks for the name of a token for the unknown; there is none.

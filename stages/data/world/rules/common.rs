@@ -31,7 +31,8 @@ pub(super) const SENTENCES: &Table = &[
         "flower_fact",
         &[
             "{flower.s} flower in {bloom}. #flowers flower bloom",
-            "every {bloom} the {flower.s} opened, and the garden was {colour}. #flowers flower bloom #colour flower colour",
+            "every {bloom} the {flower.s} opened, and the garden was {colour}. \
+                #flowers flower bloom #colour flower colour",
             "{hero.his} {flower.s} were {colour}. #colour flower colour",
             "{hero} waited for {bloom}, because {flower.s} flower in {bloom}. #flowers flower bloom",
             "the {flower.s} were {colour} and <lovely>. #colour flower colour",

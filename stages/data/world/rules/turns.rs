@@ -144,8 +144,10 @@ pub(super) const SENTENCES: &Table = &[
         "flower_answer",
         &[
             "\"{flower.s} flower in {bloom},\" <said> {hero}. #flowers flower bloom",
-            "\"{flower.s} are {colour}, and they flower in {bloom},\" <said> {hero}. #flowers flower bloom #colour flower colour",
-            "{hero} said, \"wait until {bloom}, then you will see {colour} {flower.s}.\" #flowers flower bloom #colour flower colour",
+            "\"{flower.s} are {colour}, and they flower in {bloom},\" <said> {hero}. \
+                #flowers flower bloom #colour flower colour",
+            "{hero} said, \"wait until {bloom}, then you will see {colour} {flower.s}.\" \
+                #flowers flower bloom #colour flower colour",
         ],
     ),
     (
@@ -160,7 +162,8 @@ pub(super) const SENTENCES: &Table = &[
         "crop_answer",
         &[
             "\"{crop.s} are ripe in {bloom},\" <said> {hero}. #ripe crop bloom",
-            "\"{crop.s} are ripe in {bloom}, and you can make {meal.dish} from them,\" <said> {hero}. #ripe crop bloom #dish crop meal",
+            "\"{crop.s} are ripe in {bloom}, and you can make {meal.dish} from them,\" <said> {hero}. \
+                #ripe crop bloom #dish crop meal",
             "{hero} said, \"in {bloom} they are ripe, and then we make {meal.dish}.\"",
         ],
     ),
@@ -177,7 +180,8 @@ pub(super) const SENTENCES: &Table = &[
         &[
             "\"{pest.s} harm {plant.s},\" <said> {hero}. #harms pest plant",
             "\"be careful, because {pest.s} harm {plant.s},\" <said> {hero}. #harms pest plant",
-            "\"{pest.s} harm {plant.s}, but {helper.s} eat {pest.s},\" <said> {hero}. #harms pest plant #eats helper pest",
+            "\"{pest.s} harm {plant.s}, but {helper.s} eat {pest.s},\" <said> {hero}. \
+                #harms pest plant #eats helper pest",
         ],
     ),
     (
