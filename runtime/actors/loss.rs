@@ -13,8 +13,9 @@ const GUARD_WINDOW: usize = 128;
 const GUARD_ARMED: usize = 64;
 /// Deviations above the mean that are a spike (OLMo's rule).
 const GUARD_SIGMA: f64 = 6.0;
-/// A spike is also at least this share above the mean: a very even curve has a tiny deviation.
-const GUARD_SHARE: f64 = 0.25;
+/// A spike is also above the mean by at least this share: a very even curve has a tiny deviation. Clipping bounds what a
+/// gradient can do, and the norms of small windows have long tails, so the norm has more room than the loss.
+const GUARD_SHARES: [(&str, &str, f64); 2] = [("guard.loss", "loss", 0.5), ("guard.norm", "gradient norm", 9.0)];
 /// Skips among the last [`HALT_AMONG`] windows that halt the run.
 const HALT_SKIPS: usize = 3;
 /// See [`HALT_SKIPS`].
@@ -64,12 +65,10 @@ impl LossActor {
                 Verdict::Halt(format!("{count} of the last {} windows gave no usable gradient: {why}", skips.len()))
             }
             Some(why) => Verdict::Skip(why),
-            None => {
-                remember(&mut memory, "guard.loss", evaluated.loss);
-                remember(&mut memory, "guard.norm", learned.gradient_norm);
-                Verdict::Apply
-            }
+            None => Verdict::Apply,
         };
+        remember(&mut memory, "guard.loss", evaluated.loss);
+        remember(&mut memory, "guard.norm", learned.gradient_norm);
         Ok(Judged { verdict, loss: evaluated.loss, metrics: evaluated.metrics, memory })
     }
 }
@@ -79,14 +78,8 @@ fn suspicion(step: u64, loss: f64, norm: f64, memory: &Memory) -> Option<String>
     if !loss.is_finite() || !norm.is_finite() {
         return Some(format!("step {step}: loss {loss} and gradient norm {norm} are not both finite"));
     }
-    for (key, what, value) in [("guard.loss", "loss", loss), ("guard.norm", "gradient norm", norm)] {
-        let past = memory.0.get(key).map_or(&[][..], |list| list);
-        if past.len() < GUARD_ARMED {
-            continue;
-        }
-        let mean = past.iter().sum::<f64>() / past.len() as f64;
-        let variance = past.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / past.len() as f64;
-        let limit = mean + (GUARD_SIGMA * variance.sqrt()).max(GUARD_SHARE * mean.abs());
+    for ((key, what, _), value) in GUARD_SHARES.into_iter().zip([loss, norm]) {
+        let Some((mean, limit)) = usual(key, memory) else { continue };
         if value > limit {
             return Some(format!("step {step}: {what} {value:.4} is a spike (usual {mean:.4}, limit {limit:.4})"));
         }
@@ -94,7 +87,21 @@ fn suspicion(step: u64, loss: f64, norm: f64, memory: &Memory) -> Option<String>
     None
 }
 
+/// Mean and limit of what is remembered under a key, once the guard is armed.
+fn usual(key: &str, memory: &Memory) -> Option<(f64, f64)> {
+    let past = memory.0.get(key).filter(|past| past.len() >= GUARD_ARMED)?;
+    let (_, _, share) = GUARD_SHARES.into_iter().find(|(known, ..)| *known == key)?;
+    let mean = past.iter().sum::<f64>() / past.len() as f64;
+    let variance = past.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / past.len() as f64;
+    Some((mean, mean + (GUARD_SIGMA * variance.sqrt()).max(share * mean.abs())))
+}
+
+/// A value joins what is usual, a spike only up to the limit: so a lasting change becomes usual in the end.
 fn remember(memory: &mut Memory, key: &str, value: f64) {
+    if !value.is_finite() {
+        return;
+    }
+    let value = usual(key, memory).map_or(value, |(_, limit)| value.min(limit));
     let list = memory.0.entry(key.into()).or_default();
     list.push(value);
     let from = list.len().saturating_sub(GUARD_WINDOW);
