@@ -1,6 +1,7 @@
 //! Pause, resume, stop: what people and host applications ask of a run, looked at between steps.
 
 use pleach_sync::gate::{Gate, Wish};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(500);
 
 /// Words of a CONTROL file, at most this many bytes of it are read.
-const WORD_BYTES: usize = 64;
+const WORD_BYTES: u64 = 64;
 
 /// The trainer's and the handle's common gate.
 #[derive(Clone, Debug, Default)]
@@ -94,12 +95,26 @@ impl Drop for Watcher {
     }
 }
 
+/// The word of a CONTROL file, if there is a whole one.
+pub fn word(file: &std::path::Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(file).ok()?.take(WORD_BYTES).read_to_end(&mut bytes).ok()?;
+    let word = String::from_utf8_lossy(&bytes).trim().to_lowercase();
+    (!word.is_empty()).then_some(word)
+}
+
+/// Writes a word into a CONTROL file, whole at once.
+pub fn tell(file: &std::path::Path, word: &str) -> std::io::Result<()> {
+    let beside = file.with_extension(format!("tmp-{}", std::process::id()));
+    std::fs::write(&beside, word)?;
+    std::fs::rename(beside, file)
+}
+
 fn obey(file: &std::path::Path, control: &Control) {
-    let Ok(bytes) = std::fs::read(file) else { return };
+    let Some(word) = word(file) else { return };
     if let Err(error) = std::fs::remove_file(file) {
         tracing::warn!("could not remove {}: {error}", file.display());
     }
-    let word = String::from_utf8_lossy(&bytes[..bytes.len().min(WORD_BYTES)]).trim().to_lowercase();
     match word.as_str() {
         "pause" => control.pause(),
         "resume" => control.resume(),

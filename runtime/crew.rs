@@ -60,6 +60,9 @@ pub struct Evaluation {
     pub tokens: u64,
 }
 
+/// The state to start from, whether it is the vault's, and what was lost on the way.
+pub type Newest = (Option<Arc<Keepsake>>, bool, Vec<String>);
+
 macro_rules! expect {
     ($reply:expr, $pattern:pat => $value:expr) => {
         match $reply {
@@ -229,14 +232,15 @@ impl Crew {
     }
 
     /// Checkpoint: the state to start from, whether it is the vault's, and what was lost.
-    pub fn newest(&self) -> Result<(Option<Arc<Keepsake>>, bool, Vec<String>), Fault> {
+    pub fn newest(&self) -> Result<Newest, Fault> {
         let reply = self.checkpoint.call(CheckpointMessage::Newest)?;
         expect!(reply, CheckpointReply::Newest { keepsake, from_vault, lost } => (keepsake, from_vault, lost))
     }
 
     /// Checkpoint: the model folder of the stage.
-    pub fn hand_on(&self, step: Option<u64>) -> Result<std::path::PathBuf, Fault> {
-        expect!(self.checkpoint.call(CheckpointMessage::HandOn { step })?, CheckpointReply::Folder(path) => path)
+    pub fn hand_on(&self, step: Option<u64>) -> Result<(std::path::PathBuf, Vec<String>), Fault> {
+        let reply = self.checkpoint.call(CheckpointMessage::HandOn { step })?;
+        expect!(reply, CheckpointReply::Folder { folder, passed } => (folder, passed))
     }
 
     /// Journal and listeners: an event. A journal that cannot write keeps the event and tries again with the next.

@@ -278,8 +278,13 @@ pub enum CheckpointReply {
         /// What had to be passed over, in words.
         lost: Vec<String>,
     },
-    /// The folder written.
-    Folder(std::path::PathBuf),
+    /// The model folder.
+    Folder {
+        /// Where it lies.
+        folder: std::path::PathBuf,
+        /// What had to be passed over, in words.
+        passed: Vec<String>,
+    },
 }
 
 /// To the journal, from whoever has something to tell.

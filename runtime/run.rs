@@ -38,6 +38,10 @@ use std::time::Duration;
 
 /// How long one message to compute or to the disk may take.
 const LONG: Duration = Duration::from_secs(6 * 3600);
+/// Busy for longer than this without a sign of life, loss and journal are replaced.
+const QUICK_WATCH: Duration = Duration::from_secs(120);
+/// The same for data, which may wait for a slow disk.
+const DATA_WATCH: Duration = Duration::from_secs(600);
 /// How long a trainer whose state-holder died waits to be stopped with everything after it.
 const ORPHANED: Duration = Duration::from_secs(10);
 /// Restarts that a supervisor below the top makes within [`PERIOD`] before it gives up.
@@ -96,7 +100,7 @@ impl RunEnd {
             RunEnd::Stopped => 75,
             RunEnd::Failed(fault) => match (fault.kind, &fault.refusal) {
                 (_, Some(refusal)) => refusal.code,
-                (FaultKind::Halted, _) => 4,
+                (FaultKind::Halted | FaultKind::Numbers, _) => 4,
                 (FaultKind::OutOfMemory, _) => 3,
                 (FaultKind::Stopped, _) => 75,
                 _ => 1,
@@ -127,8 +131,6 @@ impl Run {
         let outcome = Arc::new(Lock::new(None));
         let version = env!("CARGO_PKG_VERSION").to_string();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id() });
-        // A word that was meant for an earlier process; where it cannot be removed the watcher says so.
-        drop(std::fs::remove_file(plan.folder.join("CONTROL")));
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
         let observer_bus = bus.clone();
         let settings = Settings {
@@ -231,9 +233,13 @@ fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Opt
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
-    Team::new("run", top).child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path)))).child(
-        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
-    )
+    Team::new("run", top)
+        .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))).watched(QUICK_WATCH))
+        .child(
+            Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))
+                .transient()
+                .significant(),
+        )
 }
 
 /// The ordered domain of recovery.
@@ -294,14 +300,14 @@ fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Optio
         }
     };
     Team::new("stage", plan(Strategy::OneForOne))
-        .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)))
-        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))))
+        .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)).watched(DATA_WATCH))
+        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(QUICK_WATCH))
         .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
 }
 
 /// When a state-holder died, everything after it is stopped: the trainer does not call itself dead before that.
 fn wait_to_be_stopped(hired: &Hired, fault: &Fault) {
-    if fault.kind != FaultKind::Actor {
+    if !matches!(fault.kind, FaultKind::Actor | FaultKind::DeviceLost) {
         return;
     }
     let until = std::time::Instant::now() + ORPHANED / 2;

@@ -2,7 +2,7 @@
 //!
 //! A stage author writes plain structs; the runtime makes them supervised actors.
 
-use crate::fault::{Fault, Refusal};
+use crate::fault::Fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ pub trait Stage: Send + Sync {
     /// `pretrain`, ...
     fn name(&self) -> &'static str;
     /// Opens the data; called again after a fault: a stage is its own recipe.
-    fn data(&self) -> Result<Box<dyn Data>, Refusal>;
+    fn data(&self) -> Result<Box<dyn Data>, Fault>;
     /// The objective.
     fn loss(&self) -> Box<dyn Loss>;
     /// Small files that make a model folder complete: tokenizer.json, generation_config.json, ...

@@ -87,7 +87,14 @@ impl Trainer {
                 return Ok(Outcome::Stopped);
             }
             let began = Instant::now();
-            let report = step(&self.crew, &self.progress)?;
+            let report = match step(&self.crew, &self.progress) {
+                Err(fault) if fault.kind == FaultKind::Halted => {
+                    // Nothing was applied: the weights before are sound, and worth keeping.
+                    self.save(false, false)?;
+                    return Err(fault);
+                }
+                report => report?,
+            };
             self.note(&report, began.elapsed());
             self.progress = report.progress;
             if let Verdict::Finish(why) = report.verdict {
@@ -118,6 +125,15 @@ impl Trainer {
                 check_same(&keepsake.progress, &fresh)?;
                 self.crew.restore(&keepsake)?;
                 self.progress = keepsake.progress.clone();
+                if self.progress.tiles != fresh.tiles {
+                    let (was, is) = (&self.progress.tiles, &fresh.tiles);
+                    let what =
+                        format!("the device rounds differently: the run was computed with {was}, goes on with {is}");
+                    let then = "it goes on; its bits are not those of an unbroken run".to_string();
+                    self.crew.note(Event::Trouble { what, then });
+                    self.progress.tiles = fresh.tiles;
+                    self.progress = self.crew.take_over(self.progress.clone())?;
+                }
             }
             None => {
                 match &plan.entry {
@@ -181,7 +197,7 @@ impl Trainer {
         if due(timing.sample_every) {
             self.sample()?;
         }
-        let milestone = timing.milestones > 0 && due((timing.steps / timing.milestones).max(1));
+        let milestone = timing.milestones > 0 && due(timing.steps.div_ceil(timing.milestones));
         let in_time = self.saved.is_some_and(|(_, when)| when.elapsed() < timing.save_period);
         if improved || milestone || due(timing.save_every) || !in_time {
             return self.save(milestone, false);
@@ -199,7 +215,7 @@ impl Trainer {
             return Ok(false);
         };
         self.evaluated = Some(step);
-        let best = self.progress.best.is_none_or(|(loss, _)| result.loss < loss);
+        let best = result.loss.is_finite() && self.progress.best.is_none_or(|(loss, _)| result.loss < loss);
         if best {
             self.progress.best = Some((result.loss, step));
             self.progress = self.crew.take_over(self.progress.clone())?;
@@ -269,7 +285,9 @@ impl Trainer {
                         self.crew.note(Event::Paused { why: fault.what.clone() });
                     }
                     if failures > 1 && !self.control.wait(DISK_RETRY) {
-                        return Err(fault);
+                        let what = "stopped, but the last steps could not be saved";
+                        let hint = "free some space; the same command goes on from the newest checkpoint";
+                        return Err(Refusal::new(what, fault.what, hint).with_code(1).into());
                     }
                 }
                 Err(fault) => return Err(fault),
@@ -283,7 +301,10 @@ impl Trainer {
         self.sample()?;
         self.save(false, true)?;
         let best = self.progress.best;
-        let folder = self.crew.hand_on(best.map(|(_, step)| step))?;
+        let (folder, passed) = self.crew.hand_on(best.map(|(_, step)| step))?;
+        for what in passed {
+            self.crew.note(Event::Trouble { what, then: "the best whole checkpoint is handed on".into() });
+        }
         self.crew.note(Event::StageFinished {
             stage: self.plan.stage.name().to_string(),
             step: self.progress.step,

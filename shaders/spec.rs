@@ -229,6 +229,9 @@ impl Call {
 /// A gradient rule: given the gradient that arrived at the output, records the calls that send it on to the inputs.
 pub type Rule = Box<dyn Fn(&mut dyn Recorder, Tensor)>;
 
+/// A rule that starts a backward pass by itself.
+pub type Root = Box<dyn Fn(&mut dyn Recorder)>;
+
 /// Where ops record themselves. The runtime's tape implements it; the gradient check of the tests does too.
 pub trait Recorder {
     /// A fresh activation, undefined until a call writes it.
@@ -238,7 +241,7 @@ pub trait Recorder {
     /// How `output`'s gradient reaches the inputs; run in reverse order of recording, if a gradient arrives at all.
     fn rule(&mut self, output: Tensor, rule: Rule);
     /// A rule that starts a backward pass without an arriving gradient (the head). It runs before all others.
-    fn root(&mut self, rule: Box<dyn Fn(&mut dyn Recorder)>);
+    fn root(&mut self, rule: Root);
     /// Is a gradient for `x` wanted at all (a trained weight, or something that depends on one)?
     fn wants(&self, x: Tensor) -> bool;
     /// The tensor that collects the gradient of `x`, and whether the caller must add to what is already there

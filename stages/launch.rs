@@ -84,7 +84,8 @@ impl Launch {
         let changes = compare(pipeline, folder)?;
         let corpus = corpus(stage, base)?;
         let data = folder.join("data");
-        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data)?);
+        let began = folder.join("pleach.toml").is_file();
+        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data, began)?);
         let share = match stage.valid {
             Valid::Share(share) => share,
             Valid::Files(_) => 0.1,
@@ -93,15 +94,22 @@ impl Launch {
             boundaries: stage.boundaries,
             validation: share,
             seed: pipeline.seed,
+            threads: if pipeline.threads > 0 { pipeline.threads } else { PrepareOptions::default().threads },
             ..PrepareOptions::default()
         };
         let prepared = prepare(&corpus, &tokenizer, &options, &data, watch)?;
         prepared.check(pipeline.model.context())?;
         for prompt in &stage.prompts {
-            tokenizer.encode(prompt).map_err(|refusal| {
-                let what = format!("the prompt \"{prompt}\" cannot be continued");
-                Refusal { what, detail: format!("{}: {}", refusal.what, refusal.detail), ..refusal }
+            let what = format!("the prompt \"{prompt}\" cannot be continued");
+            let tokens = tokenizer.encode(prompt).map_err(|refusal| {
+                let detail = format!("{}: {}", refusal.what, refusal.detail);
+                Refusal { what: what.clone(), detail, ..refusal }
             })?;
+            let (count, context) = (tokens.len() + tokenizer.prefix().len(), pipeline.model.context());
+            if tokens.is_empty() || count > context / 2 {
+                let detail = format!("it has {count} tokens; 1 to {} leave room to go on", context / 2);
+                return Err(Refusal::new(what, detail, "give another prompt").into());
+            }
         }
         let config = pipeline.model.config(tokenizer.vocab())?;
         let windows = Windows::open(&data, Split::Train, window_options(pipeline, stage))?;
@@ -142,8 +150,10 @@ impl Launch {
             (Some(steps), ..) => (steps, "pleach.toml".to_string()),
             (_, Some(epochs), _) => (((epoch as f64 * epochs).round() as u64).max(1), format!("{epochs} epochs")),
             (.., Some(minutes)) => match &before {
-                Some(frozen) => (frozen.steps, frozen.steps_from.clone()),
-                None => (self.steps_in(minutes)?, format!("{minutes} minutes at the measured speed")),
+                Some(frozen) if !self.changes.iter().any(|change| change.contains("minutes")) => {
+                    (frozen.steps, frozen.steps_from.clone())
+                }
+                _ => (self.steps_in(minutes)?, format!("{minutes} minutes at the measured speed")),
             },
             _ => (epoch, "one epoch, the default".to_string()),
         };
@@ -207,6 +217,21 @@ impl Launch {
         }
     }
 
+    /// Refuses a run whose checkpoints will not fit the disk: exit code 3.
+    pub fn check_disk(&self) -> Result<(), Fault> {
+        let bytes = 12 * pleach_runtime::model::weights::parameters(&self.config) as u64;
+        let free = RunPlan::disk().free(&self.folder).ok().flatten();
+        let need = pleach_runtime::store::reserve(bytes);
+        match free {
+            Some(free) if free < need => {
+                let detail = format!("{} MiB are free, checkpoints need {} MiB", free >> 20, need.div_ceil(1 << 20));
+                let hint = "free some space, or put the runs on another disk with --runs";
+                Err(Refusal::new("the disk has too little room for checkpoints", detail, hint).with_code(3).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn shapes(&self, micro_rows: usize) -> Shapes {
         Shapes {
             micro_rows,
@@ -239,8 +264,13 @@ impl Launch {
         })
     }
 
-    /// Steps that fit into so many minutes: three are made and timed, evaluation and samples get a tenth.
+    /// Steps that fit into so many minutes; evaluation and samples get a tenth of them.
     fn steps_in(&self, minutes: f64) -> Result<u64, Fault> {
+        Ok(((minutes * 60.0 * 0.9 / self.step_seconds()?) as u64).clamp(20, 100_000_000))
+    }
+
+    /// Seconds of a step: four are made on the device, the quickest of the last three counts.
+    pub fn step_seconds(&self) -> Result<f64, Fault> {
         let shapes = self.shapes(self.frozen.micro_rows);
         let mut engine = Engine::new(open(&self.chosen)?, &self.config, &shapes, &self.adamw())?;
         engine.begin(self.pipeline.seed)?;
@@ -256,8 +286,7 @@ impl Launch {
             engine.update(&tick)?;
             times.push(began.elapsed().as_secs_f64());
         }
-        let step = times[1..].iter().copied().fold(f64::MAX, f64::min);
-        Ok(((minutes * 60.0 * 0.9 / step) as u64).clamp(20, 100_000_000))
+        Ok(times[1..].iter().copied().fold(f64::MAX, f64::min))
     }
 
     /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
@@ -357,9 +386,9 @@ fn corpus(stage: &Pretrain, base: &Path) -> Result<Corpus, Refusal> {
     Ok(Corpus { train: list(stage.data.list())?, validation, root: base.to_path_buf(), text })
 }
 
-/// The tokenizer of an earlier start, or a new one.
-fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path) -> Result<Tokenizer, Fault> {
-    if data.join("tokenizer.json").is_file() {
+/// The tokenizer of a run that began, or a new one: until a run begins its file may still change.
+fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path, began: bool) -> Result<Tokenizer, Fault> {
+    if began && data.join("tokenizer.json").is_file() {
         return Ok(Tokenizer::load(data)?);
     }
     let vocabulary = match stage.tokenizer.as_str() {

@@ -8,7 +8,7 @@
 
 use crate::data::{Evaluation, Split, Tokenizer, WindowOptions, Windows};
 use crate::loss::next_token::NextToken;
-use pleach_runtime::fault::{Fault, Refusal};
+use pleach_runtime::fault::Fault;
 use pleach_runtime::stage::{Data, Loss, Stage, Window};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,20 +30,10 @@ impl Stage for Pretrain {
         "pretrain"
     }
 
-    fn data(&self) -> Result<Box<dyn Data>, Refusal> {
-        let open = || -> Result<Rows, Fault> {
-            let windows = Windows::open(&self.folder, Split::Train, self.windows)?;
-            let evaluation = Evaluation::open(&self.folder, Split::Validation, self.windows.context)?;
-            Ok(Rows { windows, evaluation, bytes: self.tokenizer.byte_lengths().into() })
-        };
-        match open() {
-            Ok(rows) => Ok(Box::new(rows)),
-            Err(Fault { refusal: Some(refusal), .. }) => Err(*refusal),
-            Err(fault) => {
-                let hint = "delete the folder; the next start prepares it anew";
-                Err(Refusal::new(format!("could not open {}", self.folder.display()), fault.what, hint).with_code(1))
-            }
-        }
+    fn data(&self) -> Result<Box<dyn Data>, Fault> {
+        let windows = Windows::open(&self.folder, Split::Train, self.windows)?;
+        let evaluation = Evaluation::open(&self.folder, Split::Validation, self.windows.context)?;
+        Ok(Box::new(Rows { windows, evaluation, bytes: self.tokenizer.byte_lengths().into() }))
     }
 
     fn loss(&self) -> Box<dyn Loss> {
@@ -57,12 +47,10 @@ impl Stage for Pretrain {
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {
         let tokens = |prompt: &String| {
             let mut tokens = self.tokenizer.prefix().to_vec();
-            tokens.extend(self.tokenizer.encode(prompt).unwrap_or_default());
-            // Half of the context at most, so that something can follow.
-            tokens.truncate(self.windows.context / 2);
+            tokens.extend(self.tokenizer.encode(prompt).expect("the launch has encoded it"));
             (prompt.clone(), tokens)
         };
-        self.prompts.iter().map(tokens).filter(|(_, tokens)| !tokens.is_empty()).collect()
+        self.prompts.iter().map(tokens).collect()
     }
 
     fn text(&self, tokens: &[u32]) -> String {

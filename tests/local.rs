@@ -1,6 +1,6 @@
 //! Specs as they stand: a recorder that runs each call at once, and the oracle of a single call.
 
-use pleach_shaders::spec::{Args, Call, Case, Dtype, Recorder, Rule, Shape, Tensor, Tick};
+use pleach_shaders::spec::{Args, Call, Case, Dtype, Recorder, Root, Rule, Shape, Tensor, Tick};
 use std::collections::HashMap;
 
 /// Runs one call of a case by its spec and returns what it wrote.
@@ -24,7 +24,7 @@ pub(crate) struct Local {
     wanted: HashMap<u32, bool>,
     gradients: HashMap<u32, Tensor>,
     rules: Vec<(Tensor, Rule)>,
-    roots: Vec<Box<dyn Fn(&mut dyn Recorder)>>,
+    roots: Vec<Root>,
 }
 
 impl Local {
@@ -114,7 +114,7 @@ impl Recorder for Local {
         self.rules.push((output, rule));
     }
 
-    fn root(&mut self, rule: Box<dyn Fn(&mut dyn Recorder)>) {
+    fn root(&mut self, rule: Root) {
         self.roots.push(rule);
     }
 

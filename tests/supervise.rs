@@ -451,6 +451,7 @@ fn toy_run(failpoints: Failpoints) -> u32 {
     let ending = start(team, Settings { failpoints, ..Settings::default() }).unwrap().join();
     assert!(matches!(ending, Ending::Done { .. }), "{ending:?}");
     let total = *total.hold();
+    assert!(total > 0, "the run counted");
     total
 }
 

@@ -28,7 +28,7 @@ pub struct CheckpointActor {
     /// `01-pretrain`.
     stage_folder: String,
     config: ModelConfig,
-    /// The step whose disk copy the vault may be held against.
+    /// What this actor has seen of the vault.
     reader: Reader,
 }
 
@@ -129,24 +129,34 @@ impl CheckpointActor {
         Ok(Keepsake { progress: Progress::decode(bytes)?, device, state: Arc::new(state) })
     }
 
-    /// Writes `stages/NN-name/model` from the checkpoint of a step, else from the newest.
-    fn hand_on(&mut self, step: Option<u64>) -> Result<PathBuf, Fault> {
-        let all = self.folder.checkpoints()?;
-        let chosen = all
-            .iter()
-            .rev()
-            .find(|(_, manifest)| Some(manifest.step) == step && manifest.good)
-            .or(all.iter().rev().find(|(_, manifest)| manifest.good));
-        let Some((path, _)) = chosen else {
-            return Err(Fault::new(FaultKind::Disk, "there is no good checkpoint to hand a model on from"));
-        };
+    /// Writes `stages/NN-name/model` from the checkpoint of a step; where that is gone or damaged, from the best whole
+    /// one that is left. Returns the folder, and what had to be passed over.
+    fn hand_on(&mut self, step: Option<u64>) -> Result<(PathBuf, Vec<String>), Fault> {
         let store = self.folder.store();
-        let checkpoint = store::load(&*store, path, false)
-            .map_err(|damage| Fault::new(FaultKind::Disk, format!("{}: {damage}", path.display())))?;
-        let target = self.folder.stage(&self.stage_folder).join("model");
-        let tensors: Vec<TensorRef<'_>> = checkpoint.model.iter().map(Loaded::borrow).collect();
-        store::write_model_folder(&*store, &target, &tensors, &model_files(&self.config, &*self.stage))?;
-        Ok(target)
+        let mut all = self.folder.checkpoints()?;
+        all.retain(|(_, manifest)| manifest.good && manifest.stage == self.stage_folder);
+        let rank = |(_, m): &(PathBuf, store::Manifest)| {
+            (Some(m.step) != step, m.validation.unwrap_or(f64::INFINITY), std::cmp::Reverse(m.seq))
+        };
+        all.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
+        let mut passed = Vec::new();
+        for (path, manifest) in &all {
+            match store::load(&*store, path, false) {
+                Ok(checkpoint) => {
+                    if step.is_some_and(|step| step != manifest.step) {
+                        passed.push(format!("the model is that of step {}, not the best one's", manifest.step));
+                    }
+                    let target = self.folder.stage(&self.stage_folder).join("model");
+                    let tensors: Vec<TensorRef<'_>> = checkpoint.model.iter().map(Loaded::borrow).collect();
+                    let files = model_files(&self.config, &*self.stage);
+                    store::write_model_folder(&*store, &target, &tensors, &files)?;
+                    return Ok((target, passed));
+                }
+                Err(damage) => passed.push(format!("{}: {damage}", path.display())),
+            }
+        }
+        let what = format!("there is no good checkpoint to hand a model on from ({})", passed.join("; "));
+        Err(Fault::new(FaultKind::Disk, what))
     }
 }
 
@@ -161,7 +171,9 @@ impl Behaviour for CheckpointActor {
                 self.save(&keepsake, milestone, last).map(CheckpointReply::Saved)
             }
             CheckpointMessage::Newest => self.newest(),
-            CheckpointMessage::HandOn { step } => self.hand_on(step).map(CheckpointReply::Folder),
+            CheckpointMessage::HandOn { step } => {
+                self.hand_on(step).map(|(folder, passed)| CheckpointReply::Folder { folder, passed })
+            }
         }
     }
 }

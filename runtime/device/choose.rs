@@ -59,15 +59,21 @@ pub fn choose(wish: &Wish, threads: usize) -> (Chosen, String) {
         Wish::Index(index) => (Chosen::Gpu(gpu::Choice::Index(*index)), format!("adapter {index}, as asked")),
         Wish::Auto => {
             let adapters = gpu::adapters();
-            let real = |kind: Kind| adapters.iter().find(|adapter| adapter.kind == kind);
+            let real = |kind: Kind| adapters.iter().find(|adapter| adapter.kind == kind && adapter.lacks.is_empty());
             match real(Kind::Discrete).or(real(Kind::Integrated)) {
-                Some(adapter) => {
-                    (Chosen::Gpu(gpu::Choice::Best), format!("{}: the best GPU of this machine", adapter.name))
-                }
+                Some(adapter) => (
+                    Chosen::Gpu(gpu::Choice::Index(adapter.index)),
+                    format!("{}: the best GPU of this machine", adapter.name),
+                ),
                 None if adapters.is_empty() => (Chosen::Cpu(threads), "the cpu: no GPU was found".into()),
                 None => {
                     let name = &adapters[0].name;
-                    let why = format!("the cpu: the only adapter ({name}) is software, which the cpu device beats");
+                    let why = match adapters[0].kind {
+                        Kind::Software => {
+                            format!("the cpu: the best adapter ({name}) is software, which the cpu beats")
+                        }
+                        _ => format!("the cpu: the best adapter ({name}) lacks {}", adapters[0].lacks.join(", ")),
+                    };
                     (Chosen::Cpu(threads), why)
                 }
             }

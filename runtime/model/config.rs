@@ -202,6 +202,21 @@ impl ModelConfig {
         if matches!(self.positions, Positions::Rotary { .. }) && !self.head_dim.is_multiple_of(2) {
             return refuse(format!("head_dim = {} is odd", self.head_dim), "rotary positions turn pairs of channels");
         }
+        if let Positions::Rotary { theta } = self.positions
+            && !(theta.is_finite() && theta >= 1.0)
+        {
+            return refuse(format!("rope_theta = {theta}"), "give a base from 1 up; most models have 10000");
+        }
+        if self.sliding_window == Some(0) {
+            return refuse(
+                "sliding_window = 0".into(),
+                "a token sees at least itself: give 1 or more, or leave it out",
+            );
+        }
+        if !(self.norm_eps.is_finite() && self.norm_eps > 0.0 && self.attention_softcap >= 0.0) {
+            let detail = format!("norm_eps = {}, attention_softcap = {}", self.norm_eps, self.attention_softcap);
+            return refuse(detail, "the first is above 0, the second 0 (off) or above");
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse(format!("dropout = {}", self.dropout), "give a rate from 0 up to, but not including, 1");
         }

@@ -33,10 +33,14 @@ impl Reason {
     }
 
     /// Whether hiring again cannot help: a refusal (a person's mistake) stays one, and a run that its own watchdog
-    /// halted must stay halted. The supervisor gives up at once, and so does its parent.
+    /// halted must stay halted; the same
+    /// numbers come again, and memory that is missing stays missing. The supervisor gives up at once, and so does its parent.
     pub fn hopeless(&self) -> bool {
         match self {
-            Reason::Fault(fault) => matches!(fault.kind, FaultKind::Refused | FaultKind::Halted),
+            Reason::Fault(fault) => matches!(
+                fault.kind,
+                FaultKind::Refused | FaultKind::Halted | FaultKind::Numbers | FaultKind::OutOfMemory
+            ),
             Reason::GaveUp(gave_up) => gave_up.reason.hopeless(),
             _ => false,
         }

@@ -2,7 +2,7 @@
 
 use super::{Activation, Program};
 use pleach_shaders::add;
-use pleach_shaders::spec::{Call, Dtype, Recorder, Rule, Shape, Tensor};
+use pleach_shaders::spec::{Call, Dtype, Recorder, Root, Rule, Shape, Tensor};
 use std::collections::{HashMap, HashSet};
 
 /// A stretch of forward calls that may be run again in the backward pass instead of being kept.
@@ -23,7 +23,7 @@ pub struct Tape {
     /// Activations that depend on a trained weight.
     wanted: HashSet<u32>,
     rules: Vec<(Tensor, Rule)>,
-    roots: Vec<Box<dyn Fn(&mut dyn Recorder)>>,
+    roots: Vec<Root>,
     /// Where the gradient of an activation is collected.
     gradients: HashMap<u32, Tensor>,
     /// Gradient tensors whose storage a rule handed on.
@@ -194,7 +194,7 @@ impl Recorder for Tape {
         self.rules.push((output, rule));
     }
 
-    fn root(&mut self, rule: Box<dyn Fn(&mut dyn Recorder)>) {
+    fn root(&mut self, rule: Root) {
         self.roots.push(rule);
     }
 

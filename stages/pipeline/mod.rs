@@ -99,6 +99,9 @@ impl ModelChoice {
         if shape != "depth" && self.depth.is_some() {
             return Err(Refusal::new(what, format!("shape \"{shape}\" has no depth"), "use layers and width"));
         }
+        if shape == "gpt2" && (self.kv_heads.is_some() || self.rope_theta.is_some()) {
+            return Err(Refusal::new(what, "shape \"gpt2\" has no kv_heads and no rope_theta", "leave them out"));
+        }
         if shape != "gpt2" && self.biases == Some(true) {
             return Err(Refusal::new(what, format!("shape \"{shape}\" has no biases"), "leave biases out"));
         }
@@ -272,6 +275,10 @@ impl Pipeline {
                 ));
             }
         };
+        if stages.len() > 1 {
+            let detail = format!("there are {} [[stage]] tables", stages.len());
+            return Err(refuse(detail, "this version trains one stage; keep one"));
+        }
         let top = normalise(&table, TOP, "the top of the file", text)?;
         let mut written = top.clone();
         written.insert("model".into(), Value::Table(model.clone()));
@@ -282,11 +289,11 @@ impl Pipeline {
             let Value::Table(stage) = stage else {
                 return Err(refuse(format!("{where_} is not a table"), "write [[stage]]"));
             };
+            let stage = normalise(stage, PRETRAIN, &where_, text)?;
             let kind = stage.get("kind").and_then(Value::as_str).unwrap_or("pretrain");
             if kind != "pretrain" {
                 return Err(refuse(format!("{where_}: kind = \"{kind}\""), "this version knows the kind \"pretrain\""));
             }
-            let stage = normalise(stage, PRETRAIN, &where_, text)?;
             tables.push(Value::Table(stage.clone()));
             let stage: Pretrain = typed(stage, &where_)?;
             stage.check(&where_)?;
@@ -306,8 +313,13 @@ impl Pipeline {
                 .and_then(|value| u64::try_from(value).ok())
                 .ok_or_else(|| refuse(format!("{key} = {value}"), "it must be a whole number from 0 up")),
         };
+        let name = string("name", "run")?;
+        if !pleach_runtime::store::is_plain_name(&name) {
+            let hint = "a run's name is a folder's: letters, digits, '.', '_' and '-', not led by a dot";
+            return Err(refuse(format!("name = \"{name}\""), hint));
+        }
         Ok(Pipeline {
-            name: string("name", "run")?,
+            name,
             seed: count("seed")?,
             device: string("device", "auto")?,
             threads: count("threads")? as usize,
@@ -357,6 +369,9 @@ impl Pretrain {
             if !(low..=high).contains(&value) {
                 return refuse(format!("{name} = {value}"), &format!("give a value from {low} to {high}"));
             }
+        }
+        if self.batch > 1 << 20 || self.prefetch > 64 || self.sample_tokens > 1 << 20 {
+            return refuse("batch, prefetch or sample_tokens is too large".into(), "at most 1048576, 64 and 1048576");
         }
         if self.batch == 0 || self.steps == Some(0) || self.vocab == 0 {
             return refuse("batch, steps and vocab are at least 1".into(), "give a value from 1 up");

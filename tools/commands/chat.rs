@@ -49,7 +49,7 @@ pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool)
         if !matches!(read, Ok(count) if count > 0) || text.is_empty() {
             return Ok(0);
         }
-        let sampling = Sampling { seed: sampling.seed + turn, ..sampling.clone() };
+        let sampling = Sampling { seed: sampling.seed.wrapping_add(turn), ..sampling.clone() };
         turn += 1;
         if let Err(refusal) = answer(model, engine, text, &sampling, json) {
             eprintln!("error: {refusal}");

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use clap::Parser;
+use pleach::runtime::control;
 use pleach::runtime::fault::Refusal;
 use pleach::runtime::store::RunLock;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub fn run(args: &Args, word: &str) -> Answer {
         let hint = "start it with `pleach run`";
         return Err(Refusal::new(what, "no process works on this run", hint).with_code(1));
     };
-    std::fs::write(folder.join("CONTROL"), word)
+    control::tell(&folder.join("CONTROL"), word)
         .map_err(|error| Refusal::new(what, error.to_string(), "check the folder's permissions").with_code(1))?;
     eprintln!("told process {pid} to {word}; `pleach status {}` shows when it has", folder.display());
     Ok(0)

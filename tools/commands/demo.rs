@@ -55,8 +55,7 @@ pub fn run(args: &Args) -> Answer {
         eprintln!("A small model will learn {} for about {} minutes.", subject(args), args.minutes);
     }
     let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let minutes = args.minutes;
-    let code = train(&pipeline, &typed, &base, &folder, style, &format!("demo --minutes {minutes} (in this folder)"))?;
+    let code = train(&pipeline, &typed, &base, &folder, style)?;
     if code != 0 {
         return Ok(code);
     }

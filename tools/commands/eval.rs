@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Add the log-probability of each token to --json
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     pub logprobs: bool,
     /// One JSON document on stdout
     #[arg(long)]

@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Add the log-probability of each token
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     pub logprobs: bool,
     /// One JSON object a prompt, one a line, on stdout
     #[arg(long)]

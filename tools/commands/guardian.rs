@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Set in the worker's environment.
 const WORKER: &str = "PLEACH_WORKER";
+/// The guardian's process, in the worker's environment.
+const GUARDIAN: &str = "PLEACH_GUARDIAN";
 /// Deaths of the worker within [`PERIOD`] before the guardian gives up.
 const DEATHS: usize = 5;
 /// See [`DEATHS`].
@@ -28,9 +30,10 @@ pub fn is_worker() -> bool {
 pub fn watch_guardian(stop: impl Fn() + Send + 'static) {
     #[cfg(unix)]
     if is_worker() {
-        let guardian = std::os::unix::process::parent_id();
+        let guardian = std::env::var(GUARDIAN).ok().and_then(|pid| pid.parse().ok());
         std::thread::spawn(move || {
-            while std::os::unix::process::parent_id() == guardian {
+            // A worker that a person started has no guardian to lose.
+            while guardian.is_none_or(|pid: u32| std::os::unix::process::parent_id() == pid) {
                 std::thread::sleep(Duration::from_millis(500));
             }
             stop();
@@ -47,8 +50,12 @@ pub fn guard(folder: &Path) -> Answer {
     loop {
         let mut worker = start()?;
         let status = attend(&mut worker, folder, &signals)?;
-        if let Some(code) = status.code() {
-            return Ok(u8::try_from(code).unwrap_or(1));
+        match status.code() {
+            // Asked through CONTROL the worker says 75; this process was asked by a signal.
+            Some(75) if signals.count() > 0 => return Ok(signals.code()),
+            // 101 is a panic of the worker's main thread; codes outside of a byte are a crash on Windows.
+            Some(code) if code != 101 && (0..=255).contains(&code) => return Ok(code as u8),
+            _ => {}
         }
         if signals.count() > 0 {
             return Ok(signals.code());
@@ -71,7 +78,12 @@ fn start() -> Result<Child, Refusal> {
         Refusal::new("could not start the worker process", error.to_string(), hint).with_code(1)
     };
     let program = std::env::current_exe().map_err(failed)?;
-    Command::new(program).args(std::env::args_os().skip(1)).env(WORKER, "1").spawn().map_err(failed)
+    Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env(WORKER, "1")
+        .env(GUARDIAN, std::process::id().to_string())
+        .spawn()
+        .map_err(failed)
 }
 
 /// Waits for the worker. The first signal asks it to stop (it hears a terminal's Ctrl-C itself; both mean the same),
@@ -88,7 +100,7 @@ fn attend(worker: &mut Child, folder: &Path, signals: &Signals) -> Result<ExitSt
         }
         if signals.count() == 1 && !asked {
             asked = true;
-            if let Err(error) = std::fs::write(folder.join("CONTROL"), "stop") {
+            if let Err(error) = pleach::runtime::control::tell(&folder.join("CONTROL"), "stop") {
                 eprintln!("could not ask the worker to stop: {error}");
             }
         }

@@ -12,7 +12,7 @@ pub mod plan;
 pub mod run;
 pub mod status;
 
-use pleach::runtime::fault::{Fault, Refusal};
+use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 
 /// What a command answers: its exit code, or words for the person.
 pub type Answer = Result<u8, Refusal>;
@@ -21,6 +21,16 @@ pub type Answer = Result<u8, Refusal>;
 pub fn words(fault: Fault) -> Refusal {
     match fault.refusal {
         Some(refusal) => *refusal,
+        None if fault.kind == FaultKind::Refused => {
+            Refusal::new("it cannot be done so", fault.what, "change what was asked for")
+        }
+        None if fault.kind == FaultKind::Stopped => {
+            Refusal::new("stopped", fault.what, "the same command goes on").with_code(130)
+        }
+        None if fault.kind == FaultKind::OutOfMemory => {
+            let hint = "lower context, batch or the model's size, or take another device";
+            Refusal::new("the device has no memory for it", fault.what, hint).with_code(3)
+        }
         None => {
             let hint = "the run is resumable: the same command goes on; `pleach doctor` looks at the machine";
             Refusal::new("the machine failed", fault.what, hint).with_code(1)

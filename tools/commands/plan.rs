@@ -2,7 +2,7 @@
 
 use super::run::{base_of, launch, opened, own};
 use super::{Answer, words};
-use crate::show::words::{bytes, count};
+use crate::show::words::{bytes, count, duration};
 use crate::signals::Signals;
 use clap::Parser;
 use pleach::launch::Launch;
@@ -59,6 +59,8 @@ struct Plan {
     room_bytes: Option<u64>,
     checkpoint_bytes: u64,
     flops_per_step: f64,
+    seconds_per_step: Option<f64>,
+    seconds_about: Option<f64>,
     first_loss_about: f64,
 }
 
@@ -82,6 +84,7 @@ pub fn run(args: &Args) -> Answer {
         show(&plan);
     }
     launch.check_fit().map_err(words)?;
+    launch.check_disk().map_err(words)?;
     drop(lock);
     Ok(0)
 }
@@ -91,6 +94,8 @@ fn plan(launch: &Launch) -> Result<Plan, pleach::runtime::fault::Refusal> {
     let config = &launch.config;
     let stage = &launch.pipeline.stages[0];
     let weights = parameters(config);
+    // A run that does not fit is not measured.
+    let step = if launch.check_fit().is_ok() { Some(launch.step_seconds().map_err(words)?) } else { None };
     let tokens = stage.batch * config.context;
     let attention = 12.0 * config.layers as f64 * config.q_width() as f64 * config.context as f64 / 2.0;
     let embedded = if config.tied { 0 } else { config.vocab * config.width };
@@ -115,6 +120,8 @@ fn plan(launch: &Launch) -> Result<Plan, pleach::runtime::fault::Refusal> {
         room_bytes: needs.room,
         checkpoint_bytes: 12 * weights as u64,
         flops_per_step: (6.0 * (weights - embedded) as f64 + attention) * tokens as f64,
+        seconds_per_step: step,
+        seconds_about: step.map(|step| step * launch.frozen.steps as f64 / 0.9),
         first_loss_about: (config.vocab as f64).ln(),
     })
 }
@@ -147,5 +154,8 @@ fn show(plan: &Plan) {
     );
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     println!("arithmetic   {} FLOP a step", count(plan.flops_per_step));
+    if let (Some(step), Some(all)) = (plan.seconds_per_step, plan.seconds_about) {
+        println!("time         {:.3} s a step as measured now, about {} in all", step, duration(all));
+    }
     println!("expect       a first loss of about {:.2} (the logarithm of the vocabulary)", plan.first_loss_about);
 }

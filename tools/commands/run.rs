@@ -9,6 +9,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
+use pleach::runtime::control;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::run::{Run, RunEnd};
 use pleach::runtime::store::RunLock;
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> Answer {
     }
     let style = if args.json { Style::Json } else { Style::Words };
     let base = base_of(&args.pipeline);
-    train(&pipeline, &typed, &base, &folder, style, &args.pipeline.display().to_string())
+    train(&pipeline, &typed, &base, &folder, style)
 }
 
 /// The pipeline with its flags, its text, and its run folder.
@@ -96,24 +97,28 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals
     let launch = Launch::new(pipeline, base, folder, &mut |progress| {
         bar.set_position((progress.share * 1000.0) as u64);
         bar.set_message(format!("{} tokens", crate::show::words::count(progress.tokens as f64)));
-        signals.count() == 0
+        signals.count() == 0 && control::word(&folder.join("CONTROL")).as_deref() != Some("stop")
     });
     bar.finish_and_clear();
     launch
 }
 
 /// Trains to the end and says what to do next; the exit code.
-pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, again: &str) -> Answer {
+pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style) -> Answer {
+    let again = &again();
     let signals = Signals::listen();
     let lock = own(folder)?;
+    // A word that was meant for an earlier process.
+    drop(std::fs::remove_file(folder.join("CONTROL")));
     let launch = match launch(pipeline, base, folder, &signals) {
         Err(fault) if fault.kind == pleach::runtime::fault::FaultKind::Stopped => {
-            eprintln!("stopped while preparing; go on with: pleach run {again}");
-            return Ok(signals.code());
+            eprintln!("stopped while preparing; go on with: {again}");
+            return Ok(if signals.count() > 0 { signals.code() } else { 75 });
         }
         other => other.map_err(words)?,
     };
     launch.check_fit().map_err(words)?;
+    launch.check_disk().map_err(words)?;
     launch.record(typed).map_err(words)?;
     if style == Style::Words {
         eprintln!("device: {}", launch.why);
@@ -129,6 +134,13 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         RunEnd::Stopped if signals.count() > 0 => Ok(signals.code()),
         end => Ok(end.code()),
     }
+}
+
+/// This command as it was typed: it is what resumes.
+fn again() -> String {
+    let quoted = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
+    let words: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    format!("pleach {}", words.join(" "))
 }
 
 /// Shows events until the run ends; the first signal stops it in order, the second at once.
@@ -180,6 +192,6 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
         RunEnd::Finished => {
             eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
         }
-        _ => eprintln!("go on with: pleach run {again}"),
+        _ => eprintln!("go on with: {again}"),
     }
 }
