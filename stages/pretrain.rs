@@ -50,6 +50,14 @@ impl Stage for Pretrain {
             tokens.extend(self.tokenizer.encode(prompt).expect("the launch has encoded it"));
             (prompt.clone(), tokens)
         };
+        if self.prompts.is_empty() {
+            // Nobody chose a prompt: a text from its very beginning, or from a new line.
+            let begin = match self.tokenizer.prefix() {
+                [] => self.tokenizer.encode("\n").unwrap_or_default(),
+                prefix => prefix.to_vec(),
+            };
+            return if begin.is_empty() { Vec::new() } else { vec![(String::new(), begin)] };
+        }
         self.prompts.iter().map(tokens).collect()
     }
 
