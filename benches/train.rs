@@ -38,6 +38,13 @@ fn window(config: &ModelConfig, rows: usize, draw: u64) -> Window {
     Window { context: config.context, rows: (0..rows).map(row).collect() }
 }
 
+/// A line of /proc/self/status in bytes; 0 where there is no such file.
+fn resident(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let found = status.lines().find_map(|l| l.strip_prefix(line)).unwrap_or("");
+    found.chars().filter(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap_or(0) * 1024
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let word = |at: usize, otherwise: &str| arguments.get(at).cloned().unwrap_or_else(|| otherwise.to_string());
@@ -57,6 +64,7 @@ fn main() {
     let (chosen, _) = choose(&Wish::parse(&device).unwrap(), threads.parse().unwrap());
     let opened = open(&chosen).unwrap();
     let predicted = Layout::predict(&config, &shapes, &adamw, &*opened);
+    let before = resident("VmRSS:");
     let mut engine = Engine::new(opened, &config, &shapes, &adamw).unwrap();
     engine.begin(1).unwrap();
     let mut step = 0u32;
@@ -96,11 +104,13 @@ fn main() {
     let held = engine.held();
     println!(
         "{{\"device\": {:?}, \"shape\": {name:?}, \"tokens_per_second\": {:.0}, \"best\": {:.0}, \"first_step_s\": {first:.2}, \
-         \"first_loss\": {first_loss:.4}, \"predicted_bytes\": {}, \"held_bytes\": {}}}",
+         \"first_loss\": {first_loss:.4}, \"predicted_bytes\": {}, \"held_bytes\": {}, \
+         \"resident_growth\": {}}}",
         engine.device().facts().name,
         rates[ROUNDS / 2],
         rates[ROUNDS - 1],
         predicted.0 + predicted.1,
-        held.total()
+        held.total(),
+        resident("VmHWM:").saturating_sub(before)
     );
 }
