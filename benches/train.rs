@@ -1,6 +1,7 @@
 //! Tokens per second of a whole training step of nanoGPT's two shapes, on any device: what stands beside the peers.
 //!
-//! `cargo bench --bench train -- [cpu|software|gpu|INDEX] [small|medium] [threads]`. One JSON object on stdout: tokens/s
+//! `cargo bench --bench train -- [cpu|software|gpu|INDEX] [small|medium] [threads]`. One JSON object on stdout:
+//! tokens/s
 //! (median and best of five rounds), seconds from the start to the end of the first step, bytes predicted and held.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -9,15 +9,22 @@ mod signals;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// Under the list of commands.
+const HELP: &str = "\
+Examples:
+  pleach demo                      train a small model in minutes, then talk to it
+  pleach new my-run --data 'texts/*.txt'
+  pleach run my-run/pleach.toml    (the same command resumes)
+
+Exit codes: 0 done; 1 failure; 2 usage or config; 3 will not fit or no usable device; 4 halted by its
+own watchdog; 5 waiting for people; 75 stopped as asked, resumable; 130/143 after a signal.";
+
 /// One person takes a language model through every stage of training, on their own machine.
 #[derive(Parser)]
 #[command(
     name = "pleach",
     version,
-    after_help = "Examples:\n  pleach demo                      train a small model in minutes, then talk to it\n  \
-                  pleach new my-run --data 'texts/*.txt'\n  pleach run my-run/pleach.toml    (the same command resumes)\n\n\
-                  Exit codes: 0 done; 1 failure; 2 usage or config; 3 will not fit or no usable device; 4 halted by its\n\
-                  own watchdog; 5 waiting for people; 75 stopped as asked, resumable; 130/143 after a signal."
+    after_help = HELP
 )]
 struct Cli {
     #[command(subcommand)]

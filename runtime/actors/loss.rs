@@ -13,7 +13,8 @@ const GUARD_WINDOW: usize = 128;
 const GUARD_ARMED: usize = 64;
 /// Deviations above the mean that are a spike (OLMo's rule).
 const GUARD_SIGMA: f64 = 6.0;
-/// A spike is also above the mean by at least this share: a very even curve has a tiny deviation. Clipping bounds what a
+/// A spike is also above the mean by at least this share: a very even curve has a tiny deviation. Clipping bounds what
+/// a
 /// gradient can do, and the norms of small windows have long tails, so the norm has more room than the loss.
 const GUARD_SHARES: [(&str, &str, f64); 2] = [("guard.loss", "loss", 0.5), ("guard.norm", "gradient norm", 9.0)];
 /// Skips among the last [`HALT_AMONG`] windows that halt the run.

@@ -34,7 +34,8 @@ impl Reason {
 
     /// Whether hiring again cannot help: a refusal (a person's mistake) stays one, and a run that its own watchdog
     /// halted must stay halted; the same
-    /// numbers come again, and memory that is missing stays missing. The supervisor gives up at once, and so does its parent.
+    /// numbers come again, and memory that is missing stays missing. The supervisor gives up at once, and so does its
+    /// parent.
     pub fn hopeless(&self) -> bool {
         match self {
             Reason::Fault(fault) => matches!(
