@@ -78,12 +78,13 @@ fn start() -> Result<Child, Refusal> {
         Refusal::new("could not start the worker process", error.to_string(), hint).with_code(1)
     };
     let program = std::env::current_exe().map_err(failed)?;
-    Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env(WORKER, "1")
-        .env(GUARDIAN, std::process::id().to_string())
-        .spawn()
-        .map_err(failed)
+    let mut worker = Command::new(program);
+    worker.args(std::env::args_os().skip(1)).env(WORKER, "1").env(GUARDIAN, std::process::id().to_string());
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // Mesa complains on stderr about every adapter it opens without one; nothing of ours uses it.
+        worker.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    }
+    worker.spawn().map_err(failed)
 }
 
 /// Waits for the worker. The first signal asks it to stop (it hears a terminal's Ctrl-C itself; both mean the same),
