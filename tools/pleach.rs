@@ -59,7 +59,20 @@ enum Command {
     Doctor(commands::doctor::Args),
 }
 
+/// A reader that went away (`pleach status | head`) is no failure: the program ends as if by SIGPIPE.
+fn end_with_a_closed_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout")) {
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_a_closed_pipe();
     let cli = Cli::parse();
     let answer = match cli.command {
         Command::Demo(args) => commands::demo::run(&args),

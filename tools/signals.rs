@@ -21,8 +21,13 @@ impl Signals {
     /// Takes the process's signals over. Where that fails none are heard, and the person is told.
     pub fn listen() -> Signals {
         let (sender, received) = channel();
-        // The receiver lives as long as the command; after it nobody needs the signal.
-        if let Err(error) = hear(move |signal| _ = sender.send(signal)) {
+        // Once nobody counts any more (a chat after training), a signal ends the program as it would have without us.
+        let tell = move |signal| {
+            if sender.send(signal).is_err() {
+                std::process::exit(if signal == Signal::Terminate { 143 } else { 130 });
+            }
+        };
+        if let Err(error) = hear(tell) {
             eprintln!("signals are not handled: {error}");
         }
         Signals { received, seen: std::cell::RefCell::default() }
