@@ -61,7 +61,7 @@ pub struct Launch {
 pub struct Needs {
     /// Weights, gradients, moments, inputs, caches: bytes on the device.
     pub persistent: u64,
-    /// Activations and scratch: bytes on the device.
+    /// Activations, scratch and the device's own staging: bytes on the device.
     pub activations: u64,
     /// What the device has room for, if it tells.
     pub room: Option<u64>,
@@ -187,7 +187,7 @@ impl Launch {
             return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
         }
         let needs = self.needs_of(rows, &room)?;
-        let total = needs.persistent + needs.activations;
+        let total = needs.persistent.saturating_add(needs.activations);
         match needs.room {
             Some(bytes) if total > bytes => {
                 let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));

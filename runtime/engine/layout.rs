@@ -163,10 +163,11 @@ impl Layout {
         (layout.expect("counting cannot fail"), bytes)
     }
 
-    /// Bytes that a device would hold for this layout, before anything is allocated.
+    /// Bytes that a device would hold for this layout, before anything is allocated: what outlives programs, and the
+    /// rest (activations, scratch, the device's own staging).
     pub fn predict(config: &ModelConfig, shapes: &Shapes, adamw: &AdamW, device: &dyn Device) -> (u64, u64) {
         let (layout, persistent) = Layout::dry(config, shapes, adamw);
-        (persistent, device.predict(&layout.programs))
+        (persistent, device.predict(&layout.programs).saturating_add(device.held().other))
     }
 }
 

@@ -146,7 +146,7 @@ fn show(plan: &Plan) {
         plan.steps, plan.steps_from, plan.epochs, plan.tokens_per_step, plan.micro_batches, plan.micro_rows
     );
     println!(
-        "memory       {} for weights, gradients, moments, caches; {} for activations; {}",
+        "memory       {} for weights, gradients, moments, caches; {} for activations and staging; {}",
         bytes(plan.persistent_bytes),
         bytes(plan.activation_bytes),
         plan.room_bytes
