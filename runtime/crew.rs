@@ -161,15 +161,8 @@ impl Crew {
     }
 
     /// Optimizer: the update; the progress and learning rate after it.
-    pub fn update(
-        &self,
-        step: u64,
-        gradient_norm: f64,
-        tokens: u64,
-        loss: f64,
-        memory: Memory,
-    ) -> Result<(Progress, f64), Fault> {
-        let reply = self.optimizer.call(OptimizerMessage::Update { step, gradient_norm, tokens, loss, memory })?;
+    pub fn update(&self, step: u64, gradient_norm: f64, tokens: u64, memory: Memory) -> Result<(Progress, f64), Fault> {
+        let reply = self.optimizer.call(OptimizerMessage::Update { step, gradient_norm, tokens, memory })?;
         expect!(reply, OptimizerReply::Updated { progress, learning_rate, .. } => (*progress, learning_rate))
     }
 

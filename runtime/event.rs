@@ -31,7 +31,7 @@ pub enum Event {
         held: Held,
         /// The step it starts at; 0 = from the beginning.
         step: u64,
-        /// Where the state came from: `seed`, `memory`, `checkpoint`.
+        /// Where the state came from: `seed`, `model`, `memory`, `checkpoint`.
         from: String,
         /// What was passed over on the way, in words.
         lost: Vec<String>,

@@ -198,8 +198,6 @@ pub enum OptimizerMessage {
         gradient_norm: f64,
         /// Targets learned.
         tokens: u64,
-        /// Loss of the window.
-        loss: f64,
         /// The loss's memory after the step.
         memory: Memory,
     },

@@ -1,4 +1,5 @@
-//! The seams of a stage: what it trains on ([`Data`]), by which objective ([`Loss`]), and for how long ([`Stage`]).
+//! The seams of a stage: what it trains on ([`Data`]), by which objective ([`Loss`]), and what both belong to
+//! ([`Stage`]).
 //!
 //! A stage author writes plain structs; the runtime makes them supervised actors.
 
@@ -93,17 +94,6 @@ pub trait Loss: Send {
     fn known(&self, window: &Window) -> Option<Numbers>;
     /// The loss of a window, its derivatives, and the memory that follows.
     fn evaluate(&self, window: &Window, numbers: &Numbers, memory: &Memory) -> Result<Evaluated, Fault>;
-}
-
-/// How long a stage trains, and how its learning rate runs.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Length {
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Rows of a window.
-    pub rows: usize,
-    /// Tokens of a row.
-    pub context: usize,
 }
 
 /// A stage: its name, its data and its loss. Everything else is the runtime's.

@@ -44,7 +44,7 @@ pub fn step(crew: &Crew, progress: &Progress) -> Result<Report, Fault> {
     let norm = learned.gradient_norm;
     let (progress, learning_rate) = match &judged.verdict {
         // optimizer, through it compute: clip, schedule, AdamW; weights, moments, cursor and memory move together
-        Verdict::Apply => crew.update(step, norm, tokens, judged.loss, judged.memory)?,
+        Verdict::Apply => crew.update(step, norm, tokens, judged.memory)?,
         // optimizer: the cursor and the guard's note move alone
         Verdict::Skip(_) => (crew.skip(step, judged.memory)?, 0.0),
         Verdict::Finish(_) => (progress.clone(), 0.0),

@@ -41,7 +41,7 @@ impl Behaviour for OptimizerActor {
                 self.progress = Some(*progress.clone());
                 Ok(OptimizerReply::Progress(progress))
             }
-            OptimizerMessage::Update { step, gradient_norm, tokens, loss: _, memory } => {
+            OptimizerMessage::Update { step, gradient_norm, tokens, memory } => {
                 self.update(step, gradient_norm, tokens, memory)
             }
             OptimizerMessage::Skip { step, memory } => {

@@ -1,26 +1,12 @@
-//! Counter-based noise: Philox4x32-10, a keyed permutation of any domain, and dice drawn from both.
+//! Counter-based noise: a keyed permutation of any domain, and dice, both drawn from Philox4x32-10.
 //!
 //! Nothing here has a state that could be lost: a number is a function of a key and a counter
 //! (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 
+pub use pleach_runtime::shaders::noise::philox;
+
 /// Rounds of the Feistel network; four suffice for pseudo-randomness, more keep tiny domains even.
 const ROUNDS: u32 = 6;
-
-/// Philox4x32 with ten rounds: 128 random bits of a 64-bit key and a 128-bit counter.
-pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
-    let [mut k0, mut k1] = key;
-    let [mut c0, mut c1, mut c2, mut c3] = counter;
-    for _ in 0..10 {
-        let p0 = u64::from(c0) * 0xD251_1F53;
-        let p1 = u64::from(c2) * 0xCD9E_8D57;
-        let (high0, low0) = ((p0 >> 32) as u32, p0 as u32);
-        let (high1, low1) = ((p1 >> 32) as u32, p1 as u32);
-        (c0, c1, c2, c3) = (high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0);
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
-    }
-    [c0, c1, c2, c3]
-}
 
 /// The two halves of a 64-bit number, low half first.
 pub(crate) fn halves(x: u64) -> [u32; 2] {

@@ -1,39 +1,19 @@
 //! `pleach plan`: memory, disk, time and data of a pipeline, before anything starts.
 
-use super::run::{base_of, launch, opened, own};
+use super::run::{PipelineArgs, base_of, launch, opened, own};
 use super::{Answer, words};
 use crate::show::words::{bytes, count, duration};
 use crate::signals::Signals;
 use clap::Parser;
 use pleach::launch::Launch;
 use pleach::runtime::model::weights::parameters;
-use std::path::PathBuf;
 
 /// `pleach plan`.
 #[derive(Parser)]
 #[command(after_help = "Examples:\n  pleach plan\n  pleach plan my-run/pleach.toml --json")]
 pub struct Args {
-    /// The pipeline file
-    #[arg(default_value = "pleach.toml")]
-    pub pipeline: PathBuf,
-    /// auto, gpu, cpu, software, or an adapter's number
-    #[arg(long)]
-    pub device: Option<String>,
-    /// Processor threads
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Where run folders are made
-    #[arg(long)]
-    pub runs: Option<PathBuf>,
-    /// One JSON document on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl From<super::run::Args> for Args {
-    fn from(run: super::run::Args) -> Args {
-        Args { pipeline: run.pipeline, device: run.device, threads: run.threads, runs: run.runs, json: run.json }
-    }
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
 }
 
 /// What a plan says.
@@ -66,19 +46,11 @@ struct Plan {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
-    let run = super::run::Args {
-        pipeline: args.pipeline.clone(),
-        device: args.device.clone(),
-        threads: args.threads,
-        runs: args.runs.clone(),
-        dry_run: true,
-        json: args.json,
-    };
-    let (pipeline, _, folder) = opened(&run)?;
+    let (pipeline, _, folder) = opened(&args.pipeline)?;
     let lock = own(&folder)?;
-    let launch = launch(&pipeline, &base_of(&args.pipeline), &folder, &Signals::listen()).map_err(words)?;
+    let launch = launch(&pipeline, &base_of(&args.pipeline.pipeline), &folder, &Signals::listen()).map_err(words)?;
     let plan = plan(&launch)?;
-    if args.json {
+    if args.pipeline.json {
         println!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default());
     } else {
         show(&plan);

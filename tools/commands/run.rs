@@ -23,6 +23,16 @@ use std::time::Duration;
 #[command(after_help = "Examples:\n  pleach run                        the pipeline file of this folder\n  \
                         pleach run my-run/pleach.toml --device cpu\n  pleach run --dry-run              look, do not train")]
 pub struct Args {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Prepare, plan and check, but do not train
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A pipeline file and what flags put over it: `run` and `plan` take the same.
+#[derive(Parser, Clone)]
+pub struct PipelineArgs {
     /// The pipeline file
     #[arg(default_value = "pleach.toml")]
     pub pipeline: PathBuf,
@@ -35,10 +45,7 @@ pub struct Args {
     /// Where run folders are made (default: runs/ beside the pipeline file)
     #[arg(long)]
     pub runs: Option<PathBuf>,
-    /// Prepare, plan and check, but do not train
-    #[arg(long)]
-    pub dry_run: bool,
-    /// One JSON object a line on stdout
+    /// JSON on stdout: one object a line, or one document
     #[arg(long)]
     pub json: bool,
 }
@@ -46,8 +53,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
     if args.dry_run {
-        return super::plan::run(&super::plan::Args::from(args.clone()));
+        return super::plan::run(&super::plan::Args { pipeline: args.pipeline.clone() });
     }
+    let args = &args.pipeline;
     let (pipeline, typed, folder) = opened(args)?;
     if !is_worker() {
         return guard(&folder);
@@ -58,7 +66,7 @@ pub fn run(args: &Args) -> Answer {
 }
 
 /// The pipeline with its flags, its text, and its run folder.
-pub fn opened(args: &Args) -> Result<(Pipeline, String, PathBuf), Refusal> {
+pub fn opened(args: &PipelineArgs) -> Result<(Pipeline, String, PathBuf), Refusal> {
     let mut pipeline = Pipeline::read(&args.pipeline)?;
     let typed = std::fs::read_to_string(&args.pipeline).unwrap_or_default();
     if let Some(device) = &args.device {
