@@ -8,7 +8,7 @@
 use pleach::loss::next_token::NextToken;
 use pleach::runtime::device::choose::{Wish, choose, open};
 use pleach::runtime::engine::Engine;
-use pleach::runtime::engine::layout::{AdamW, Layout, Shapes, head_chunk};
+use pleach::runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
 use pleach::runtime::model::config::ModelConfig;
 use pleach::runtime::shaders::spec::Tick;
 use pleach::runtime::stage::{Loss, Row, Window};
@@ -53,21 +53,21 @@ fn main() {
     let (config, rows) = shape(&name);
     let shapes = Shapes {
         micro_rows: rows,
+        buckets: Vec::new(),
         context: config.context,
         streams: 1,
         prefill: 16,
         head_chunk: head_chunk(config.vocab, rows * config.context),
         recompute: false,
-        train: true,
     };
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, decay: 0.1 };
     let began = Instant::now();
     let (chosen, _) = choose(&Wish::parse(&device).unwrap(), threads.parse().unwrap());
     let opened = open(&chosen).unwrap();
-    let predicted = Layout::predict(&config, &shapes, &adamw, &*opened);
+    let predicted = Layout::predict(&[Role::policy(&config)], &shapes, &adamw, &*opened);
     let before = resident("VmRSS:");
-    let mut engine = Engine::new(opened, &config, &shapes, &adamw).unwrap();
-    engine.begin(1).unwrap();
+    let mut engine = Engine::new(opened, &[Role::policy(&config)], &shapes, &adamw).unwrap();
+    engine.begin(POLICY, 1).unwrap();
     let mut step = 0u32;
     let mut one = |engine: &mut Engine| {
         step += 1;
@@ -83,9 +83,9 @@ fn main() {
             clip: 1.0,
             ..Tick::default()
         };
-        let learned = engine.learn(&window, &derivatives, &tick).unwrap();
+        let learned = engine.learn(POLICY, &window, &derivatives, &tick).unwrap();
         tick.clip = (1.0 / (learned.gradient_norm + 1e-6)).min(1.0) as f32;
-        engine.update(&tick).unwrap();
+        engine.update(POLICY, &tick).unwrap();
         NextToken.evaluate(&window, &learned.numbers, &Default::default()).unwrap().loss
     };
     let first_loss = one(&mut engine);

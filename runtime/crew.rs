@@ -10,6 +10,7 @@ use crate::bus::Bus;
 use crate::device::{Facts, Held};
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};
+use crate::engine::layout::POLICY;
 use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
@@ -108,7 +109,7 @@ impl Crew {
 
     /// Compute: weights from elsewhere.
     pub fn restore_state(&self, state: Arc<HostState>, step: u64) -> Result<(), Fault> {
-        expect!(self.compute.call(ComputeMessage::Restore { state, step })?, ComputeReply::Done => ())
+        expect!(self.compute.call(ComputeMessage::Restore { role: POLICY, state, step })?, ComputeReply::Done => ())
     }
 
     /// Compute and optimizer: a kept state.
@@ -181,7 +182,7 @@ impl Crew {
             let to = (from + rows_at_once).min(rows);
             let reply = again(&self.data, DataMessage::Evaluation { from, to })?;
             let window = expect!(reply, DataReply::Window(window) => window)?;
-            let reply = self.compute.call(ComputeMessage::Evaluate { window: window.clone() })?;
+            let reply = self.compute.call(ComputeMessage::Evaluate { role: POLICY, window: window.clone() })?;
             let numbers = expect!(reply, ComputeReply::Numbers(numbers) => numbers)?;
             let reply = again(&self.loss, LossMessage::Evaluate { window: window.clone(), numbers })?;
             let part = expect!(reply, LossReply::Evaluated { sum, count, hits } => (sum, count, hits))?;

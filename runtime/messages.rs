@@ -3,9 +3,8 @@
 
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};
-use crate::engine::layout::{AdamW, Shapes};
+use crate::engine::layout::{AdamW, POLICY, Role, RoleId, Shapes};
 use crate::engine::state::HostState;
-use crate::model::config::ModelConfig;
 use crate::progress::{Progress, Saved};
 use crate::stage::{Memory, Numbers, Verdict, Window};
 use crate::supervise::Message;
@@ -102,12 +101,19 @@ pub struct Judged {
 /// What compute builds for a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blueprint {
-    /// The model.
-    pub config: ModelConfig,
+    /// The models, the one that is trained first.
+    pub roles: Vec<Role>,
     /// The programs' shapes.
     pub shapes: Shapes,
     /// The optimizer's constants.
     pub adamw: AdamW,
+}
+
+impl Blueprint {
+    /// The model that the stage trains.
+    pub fn policy(&self) -> &crate::model::config::ModelConfig {
+        &self.roles[POLICY].config
+    }
 }
 
 /// To compute.
@@ -119,6 +125,8 @@ pub enum ComputeMessage {
     Seed(u64),
     /// Put a state back that stands at `step` (from the trainer). Answered by `Done`.
     Restore {
+        /// Whose. Only the policy's step is watched over: no other role is trained yet.
+        role: RoleId,
         /// Weights and moments.
         state: Arc<HostState>,
         /// The optimizer step they stand at.
@@ -144,6 +152,8 @@ pub enum ComputeMessage {
     },
     /// The head's numbers of evaluation rows (from the trainer). Answered by `Numbers`.
     Evaluate {
+        /// Under which model.
+        role: RoleId,
         /// The rows.
         window: Arc<Window>,
     },

@@ -249,7 +249,7 @@ fn core(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option
         let run = run.clone();
         move |_: &Hired| {
             let folder = RunFolder::open(run.store.clone(), &run.folder)?;
-            let config = run.trainer.blueprint.config.clone();
+            let config = run.trainer.blueprint.policy().clone();
             let stage = run.trainer.stage.clone();
             Ok(CheckpointActor::new(folder, vault.clone(), stage, &run.stage_folder, config))
         }

@@ -7,29 +7,44 @@ use crate::fault::Fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One packed sequence of `context` tokens with the target of the last one.
+/// One packed sequence of up to `context` tokens with the target of the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// `context + 1` token ids: token t's target is token t + 1.
+    /// One token id more than the row is long: token t's target is token t + 1.
     pub tokens: Vec<u32>,
-    /// `context` weights of the targets; 0 = masked.
+    /// Weights of the targets; 0 = masked. As many as the row is long.
     pub weights: Vec<f32>,
-    /// `context` columns: where in this row each token's document begins.
+    /// Where in this row each token's document begins.
     pub segments: Vec<u32>,
     /// Which row of the table (or draw) this is: keys the row's noise.
     pub key: u64,
 }
 
+impl Row {
+    /// Tokens.
+    pub fn len(&self) -> usize {
+        self.weights.len()
+    }
+    /// Has it no tokens?
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_empty()
+    }
+}
+
 /// All rows of one optimizer step. Micro-batches only cut it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// Tokens of a row.
+    /// Tokens of the longest row.
     pub context: usize,
     /// The rows.
     pub rows: Vec<Row>,
 }
 
 impl Window {
+    /// Tokens of all rows.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(Row::len).sum()
+    }
     /// Number of targets that count.
     pub fn unmasked(&self) -> usize {
         self.rows.iter().flat_map(|row| &row.weights).filter(|&&weight| weight != 0.0).count()

@@ -146,7 +146,7 @@ impl Trainer {
         self.crew.note(Event::StageStarted {
             stage: plan.stage.name().to_string(),
             steps: plan.timing.steps,
-            parameters: crate::model::weights::parameters(&plan.blueprint.config) as u64,
+            parameters: crate::model::weights::parameters(plan.blueprint.policy()) as u64,
             device: facts,
             held,
             step: self.progress.step,

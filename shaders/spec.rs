@@ -92,6 +92,15 @@ impl Tensor {
     pub fn none() -> Tensor {
         Tensor { id: Tensor::NONE_ID, shape: Shape::new(&[4]), dtype: Dtype::F32 }
     }
+    /// The first rows of a buffer as a tensor: the same id, fewer rows. Only for buffers that outlive programs.
+    pub fn first_rows(self, rows: usize) -> Tensor {
+        if self.is_none() {
+            return self;
+        }
+        assert!(self.is_persistent() && rows <= self.shape.rows(), "the first {rows} rows of {self:?}");
+        let dims: Vec<usize> = std::iter::once(rows).chain(self.shape.dims()[1..].iter().copied()).collect();
+        Tensor { shape: Shape::new(&dims), ..self }
+    }
     /// Is this the absent tensor?
     pub fn is_none(&self) -> bool {
         self.id == Tensor::NONE_ID

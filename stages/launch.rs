@@ -11,7 +11,7 @@ use pleach_runtime::actors::optimizer::OptimizerConfig;
 use pleach_runtime::device::choose::{Chosen, Room, Wish, choose, open, room};
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
-use pleach_runtime::engine::layout::{AdamW, Layout, Shapes, head_chunk};
+use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
@@ -200,7 +200,8 @@ impl Launch {
 
     fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
         let device = open(&self.chosen)?;
-        let (persistent, activations) = Layout::predict(&self.config, &self.shapes(rows), &self.adamw(), &*device);
+        let (persistent, activations) =
+            Layout::predict(&[Role::policy(&self.config)], &self.shapes(rows), &self.adamw(), &*device);
         Ok(Needs { persistent, activations, room: room.bytes })
     }
 
@@ -233,14 +234,16 @@ impl Launch {
     }
 
     fn shapes(&self, micro_rows: usize) -> Shapes {
+        // Packed rows fill every micro-batch but the window's last.
+        let rest = self.stage().batch % micro_rows.max(1) * self.config.context;
         Shapes {
             micro_rows,
             context: self.config.context,
+            buckets: if rest > 0 { vec![rest] } else { Vec::new() },
             streams: STREAMS.min(self.stage().prompts.len().max(1)),
             prefill: self.config.context.min(64),
             head_chunk: head_chunk(self.config.vocab, micro_rows * self.config.context),
             recompute: self.stage().recompute,
-            train: true,
         }
     }
 
@@ -272,8 +275,8 @@ impl Launch {
     /// Seconds of a step: four are made on the device, the quickest of the last three counts.
     pub fn step_seconds(&self) -> Result<f64, Fault> {
         let shapes = self.shapes(self.frozen.micro_rows);
-        let mut engine = Engine::new(open(&self.chosen)?, &self.config, &shapes, &self.adamw())?;
-        engine.begin(self.pipeline.seed)?;
+        let mut engine = Engine::new(open(&self.chosen)?, &[Role::policy(&self.config)], &shapes, &self.adamw())?;
+        engine.begin(POLICY, self.pipeline.seed)?;
         let stage = self.recipe();
         let (mut data, loss) = (stage.data()?, stage.loss());
         let mut times = Vec::new();
@@ -282,8 +285,8 @@ impl Launch {
             let derivatives = loss.known(&window).expect("next-token derivatives are known");
             let began = Instant::now();
             let tick = Tick { step: 1, bias1: 1.0, bias2: 1.0, clip: 1.0, ..Tick::default() };
-            engine.learn(&window, &derivatives, &tick)?;
-            engine.update(&tick)?;
+            engine.learn(POLICY, &window, &derivatives, &tick)?;
+            engine.update(POLICY, &tick)?;
             times.push(began.elapsed().as_secs_f64());
         }
         Ok(times[1..].iter().copied().fold(f64::MAX, f64::min))
@@ -311,8 +314,8 @@ impl Launch {
             vault_every: if stage.vault_every > 0 { stage.vault_every } else { (steps / 100).clamp(1, 100) },
             milestones: stage.milestones,
         };
-        let blueprint =
-            Blueprint { config: self.config.clone(), shapes: self.shapes(self.frozen.micro_rows), adamw: self.adamw() };
+        let roles = vec![Role::policy(&self.config)];
+        let blueprint = Blueprint { roles, shapes: self.shapes(self.frozen.micro_rows), adamw: self.adamw() };
         let sampling = Drawing {
             temperature: stage.temperature,
             top_p: stage.top_p,

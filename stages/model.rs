@@ -3,7 +3,7 @@
 use crate::data::Tokenizer;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
-use pleach_runtime::engine::layout::{AdamW, Shapes};
+use pleach_runtime::engine::layout::{AdamW, POLICY, Role, Shapes};
 use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
@@ -60,8 +60,8 @@ impl Model {
         let rows = (2048 / self.config.context).clamp(1, 8);
         let shapes = Shapes::inference(&self.config, rows, streams);
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0 };
-        let mut engine = Engine::new(device, &self.config, &shapes, &adamw)?;
-        engine.restore(&self.state)?;
+        let mut engine = Engine::new(device, &[Role::inference(&self.config)], &shapes, &adamw)?;
+        engine.restore(POLICY, &self.state)?;
         Ok(engine)
     }
 }

@@ -11,7 +11,7 @@ use pleach_runtime::device::cpu::{Cpu, CpuOptions};
 use pleach_runtime::device::gpu::Options;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling;
-use pleach_runtime::engine::layout::{AdamW, Shapes, Which};
+use pleach_runtime::engine::layout::{AdamW, Key, POLICY, Role, Shapes, Which};
 use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::model::families::{FAMILIES, Family, export, import};
@@ -112,11 +112,18 @@ impl Golden {
             eps: number("eps"),
             decay: number("decay_of_matrices"),
         };
-        let shapes =
-            Shapes { micro_rows: 3, context: CONTEXT, streams: 2, prefill: 4, head_chunk: 20, recompute, train: true };
-        let mut engine = Engine::new(device, &self.config, &shapes, &adamw).unwrap();
+        let shapes = Shapes {
+            micro_rows: 3,
+            context: CONTEXT,
+            buckets: vec![],
+            streams: 2,
+            prefill: 4,
+            head_chunk: 20,
+            recompute,
+        };
+        let mut engine = Engine::new(device, &[Role::policy(&self.config)], &shapes, &adamw).unwrap();
         let state = HostState { weights: self.weights.clone(), ..HostState::default() };
-        engine.restore(&state).unwrap();
+        engine.restore(POLICY, &state).unwrap();
         engine
     }
 }
@@ -146,14 +153,14 @@ fn near(what: &str, found: f64, wanted: f64, tolerance: f64) {
 /// Learns a window; its loss and the norm of its gradient.
 fn learn(engine: &mut Engine, window: &Window) -> (f64, f64, Numbers) {
     let derivatives = NextToken.known(window).unwrap();
-    let learned = engine.learn(window, &derivatives, &Tick::default()).unwrap();
+    let learned = engine.learn(POLICY, window, &derivatives, &Tick::default()).unwrap();
     let evaluated = NextToken.evaluate(window, &learned.numbers, &Memory::default()).unwrap();
     (evaluated.loss, learned.gradient_norm, learned.numbers)
 }
 
 /// Every gradient that lies on the device, under the family's names.
 fn gradients(engine: &mut Engine, golden: &Golden) -> Vec<HostTensor> {
-    let slots = engine.layout().slots.clone();
+    let slots = engine.layout().slots(POLICY).to_vec();
     let mut ours = Vec::new();
     for slot in &slots {
         let [gradient, ..] = slot.trained.unwrap();
@@ -192,9 +199,9 @@ fn one_batch(engine: &mut Engine, golden: &Golden) {
 /// Logits through the head's numbers: with every token v as the target of all places, log p(v) + log-sum-exp.
 fn logits(engine: &mut Engine, golden: &Golden) {
     let window = golden.window(0);
-    engine.evaluate(&window).unwrap();
+    engine.evaluate(POLICY, &window).unwrap();
     let (targets, out) = (engine.layout().ports.targets, engine.layout().ports.numbers);
-    let program = engine.program(Which::Evaluate);
+    let program = engine.program(Key::full(POLICY, Which::Evaluate));
     let (vocab, wanted) = (golden.config.vocab, golden.floats("logits"));
     let tokens = targets.shape.len();
     for v in 0..vocab {
@@ -252,7 +259,7 @@ fn ten_steps(engine: &mut Engine, golden: &Golden) {
             clip: clip_factor(clip, gradient_norm) as f32,
             ..Tick::default()
         };
-        engine.update(&tick).unwrap();
+        engine.update(POLICY, &tick).unwrap();
     }
     let (after, _, _) = learn(engine, &golden.window(0));
     near(&format!("{} loss after ten steps", golden.name), after, golden.steps["loss_after"].as_f64().unwrap(), NATS);

@@ -6,7 +6,7 @@ use pleach::runtime::device::Device;
 use pleach::runtime::device::bisect::first_difference;
 use pleach::runtime::device::cpu::{Cpu, CpuOptions};
 use pleach::runtime::device::gpu::Options;
-use pleach::runtime::engine::layout::{AdamW, Shapes, Which};
+use pleach::runtime::engine::layout::{AdamW, Key, Layout, POLICY, Role, Shapes, Which};
 use pleach::runtime::engine::state::HostState;
 use pleach::runtime::engine::{Engine, Learned};
 use pleach::runtime::model::config::ModelConfig;
@@ -26,7 +26,7 @@ fn configs() -> [ModelConfig; 2] {
 }
 
 fn shapes(micro_rows: usize, recompute: bool) -> Shapes {
-    Shapes { micro_rows, context: CONTEXT, streams: 2, prefill: 8, head_chunk: 20, recompute, train: true }
+    Shapes { micro_rows, context: CONTEXT, buckets: vec![], streams: 2, prefill: 8, head_chunk: 20, recompute }
 }
 
 /// Eight rows, some of several documents, some targets masked.
@@ -70,10 +70,10 @@ fn tick(step: u32) -> Tick {
 
 /// The gradients of the first step.
 fn gradients(device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes) -> (Learned, Vec<f32>) {
-    let mut engine = Engine::new(device, config, shapes, &adamw()).unwrap();
-    engine.begin(11).unwrap();
-    let learned = engine.learn(&window(), &NextToken.known(&window()).unwrap(), &tick(1)).unwrap();
-    let slots = engine.layout().slots.clone();
+    let mut engine = Engine::new(device, &[Role::policy(config)], shapes, &adamw()).unwrap();
+    engine.begin(POLICY, 11).unwrap();
+    let learned = engine.learn(POLICY, &window(), &NextToken.known(&window()).unwrap(), &tick(1)).unwrap();
+    let slots = engine.layout().slots(POLICY).to_vec();
     let mut all = Vec::new();
     for slot in &slots {
         let [gradient, ..] = slot.trained.unwrap();
@@ -86,16 +86,16 @@ fn gradients(device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes) -> 
 
 /// Three steps; what the last one learned, and the state after it.
 fn three(device: Box<dyn Device>, config: &ModelConfig, shapes: &Shapes) -> (Learned, HostState) {
-    let mut engine = Engine::new(device, config, shapes, &adamw()).unwrap();
-    engine.begin(11).unwrap();
+    let mut engine = Engine::new(device, &[Role::policy(config)], shapes, &adamw()).unwrap();
+    engine.begin(POLICY, 11).unwrap();
     let window = window();
     let derivatives = NextToken.known(&window).unwrap();
     let mut learned = None;
     for step in 1..=3 {
-        learned = Some(engine.learn(&window, &derivatives, &tick(step)).unwrap());
-        engine.update(&tick(step)).unwrap();
+        learned = Some(engine.learn(POLICY, &window, &derivatives, &tick(step)).unwrap());
+        engine.update(POLICY, &tick(step)).unwrap();
     }
-    (learned.unwrap(), engine.state().unwrap())
+    (learned.unwrap(), engine.state(POLICY).unwrap())
 }
 
 /// Norm of the difference as a share of the norm.
@@ -158,10 +158,9 @@ fn checked_shaders_change_nothing() {
 /// The recomputed program really keeps less.
 #[test]
 fn recompute_needs_less_memory() {
-    use pleach::runtime::engine::layout::Layout;
     let config = ModelConfig::qwen3(VOCAB, CONTEXT, 32, 6, 4, 2);
     let device = cpu(1);
-    let bytes = |recompute| Layout::predict(&config, &shapes(8, recompute), &adamw(), &*device).1;
+    let bytes = |recompute| Layout::predict(&[Role::policy(&config)], &shapes(8, recompute), &adamw(), &*device).1;
     assert!(bytes(true) * 2 < bytes(false), "{} against {}", bytes(true), bytes(false));
 }
 
@@ -171,17 +170,104 @@ fn cpu_and_gpu_agree_call_by_call() {
     each_gpu("cpu_and_gpu_agree_call_by_call", Options::default(), |open| {
         for config in configs() {
             let mut engines = [cpu(2), open()].map(|device| {
-                let mut engine = Engine::new(device, &config, &shapes(8, false), &adamw()).unwrap();
-                engine.begin(11).unwrap();
+                let mut engine = Engine::new(device, &[Role::policy(&config)], &shapes(8, false), &adamw()).unwrap();
+                engine.begin(POLICY, 11).unwrap();
                 engine.stage_batch(&window(), &NextToken.known(&window()).unwrap()).unwrap();
                 engine
             });
             let [a, b] = &mut engines;
-            let found = first_difference(a, b, Which::Learn, &tick(1), 2e-5).unwrap();
+            let found = first_difference(a, b, Key::full(POLICY, Which::Learn), &tick(1), 2e-5).unwrap();
             assert!(found.is_none(), "{found:?}");
-            let found = first_difference(a, b, Which::Learn, &tick(1), 0.0).unwrap();
+            let found = first_difference(a, b, Key::full(POLICY, Which::Learn), &tick(1), 0.0).unwrap();
             assert!(found.is_some(), "two devices round differently somewhere: the search does search");
         }
+    });
+}
+
+/// Rows of other lengths, laid end to end into micro-batches of several lengths, learn what the same rows learn when
+/// each is padded to the context.
+fn lengths_change_nothing(open: &dyn Fn() -> Box<dyn Device>) {
+    let mut short = window();
+    let mut padded = window();
+    for (r, length) in [24, 3, 9, 17, 1, 24, 6, 11].into_iter().enumerate() {
+        let row = &mut short.rows[r];
+        row.tokens.truncate(length + 1);
+        row.weights.truncate(length);
+        row.segments.truncate(length);
+        let row = &mut padded.rows[r];
+        row.weights[length..].fill(0.0);
+        row.segments[length..].fill(length as u32);
+    }
+    for config in configs() {
+        let run = |window: &Window, shapes: &Shapes| {
+            let mut engine = Engine::new(open(), &[Role::policy(&config)], shapes, &adamw()).unwrap();
+            engine.begin(POLICY, 11).unwrap();
+            let known = NextToken.known(window).unwrap();
+            let learned = engine.learn(POLICY, window, &known, &tick(1)).unwrap();
+            engine.update(POLICY, &tick(1)).unwrap();
+            let after = engine.evaluate(POLICY, window).unwrap();
+            let counted: Vec<f32> = window.rows.iter().flat_map(|row| &row.weights).copied().collect();
+            let kept = |numbers: &Numbers| -> Vec<f32> {
+                numbers.iter().zip(&counted).filter(|(_, w)| **w != 0.0).map(|(n, _)| n[0]).collect()
+            };
+            (kept(&learned.numbers), learned.gradient_norm, kept(&after))
+        };
+        let (before, norm, after) = run(&padded, &shapes(8, false));
+        for buckets in [vec![], vec![24], vec![64, 32, 5]] {
+            let cut = Shapes { buckets, ..shapes(2, false) };
+            let (b, n, a) = run(&short, &cut);
+            assert!(apart(&before, &b) < 1e-6 && apart(&after, &a) < 1e-5, "{cut:?}: {}", apart(&after, &a));
+            assert!((norm - n).abs() < 1e-5 * norm, "{cut:?}: norm {n}, not {norm}");
+        }
+    }
+}
+
+/// Two models on one device: the frozen one keeps saying what it said, and takes no activation memory of its own.
+fn roles_stand_beside_each_other(open: &dyn Fn() -> Box<dyn Device>) {
+    const REFERENCE: usize = 1;
+    for config in configs() {
+        let roles = [Role::policy(&config), Role::reference(&config)];
+        let shapes = shapes(3, false);
+        let mut engine = Engine::new(open(), &roles, &shapes, &adamw()).unwrap();
+        engine.begin(POLICY, 11).unwrap();
+        let entry = engine.state(POLICY).unwrap();
+        engine.restore(REFERENCE, &entry).unwrap();
+        let window = window();
+        let first = engine.evaluate(POLICY, &window).unwrap();
+        assert!(first == engine.evaluate(REFERENCE, &window).unwrap(), "one state, one program, the same bits");
+        let (alone, state) = three(open(), &config, &shapes);
+        let mut beside = None;
+        for step in 1..=3 {
+            let known = NextToken.known(&window).unwrap();
+            beside = Some(engine.learn(POLICY, &window, &known, &tick(step)).unwrap());
+            engine.update(POLICY, &tick(step)).unwrap();
+        }
+        assert!(beside.unwrap() == alone && engine.state(POLICY).unwrap() == state, "a neighbour changes no bit");
+        assert!(first == engine.evaluate(REFERENCE, &window).unwrap(), "the reference is frozen");
+        assert!(first != engine.evaluate(POLICY, &window).unwrap(), "the policy is not");
+        assert!(engine.state(REFERENCE).unwrap().first.is_empty(), "what is frozen has no moments");
+
+        let device = open();
+        let both = Layout::predict(&roles, &shapes, &adamw(), &*device);
+        let one = Layout::predict(&roles[..1], &shapes, &adamw(), &*device);
+        let weights: u64 = engine.layout().slots(REFERENCE).iter().map(|slot| slot.weight.bytes()).sum();
+        let more = both.0 - one.0 - weights - engine.layout().members[REFERENCE].rotary.bytes();
+        assert_eq!(more, 0, "the reference takes its weights and nothing else");
+        assert!(both.1 - one.1 < 1 << 16, "activations are shared: {} against {}", both.1, one.1);
+    }
+}
+
+#[test]
+fn lengths_and_roles_on_the_cpu() {
+    lengths_change_nothing(&|| cpu(2));
+    roles_stand_beside_each_other(&|| cpu(2));
+}
+
+#[test]
+fn lengths_and_roles_on_the_gpu() {
+    each_gpu("lengths_and_roles_on_the_gpu", Options::default(), |open| {
+        lengths_change_nothing(open);
+        roles_stand_beside_each_other(open);
     });
 }
 
@@ -190,9 +276,9 @@ fn cpu_and_gpu_agree_call_by_call() {
 fn noise_belongs_to_the_row() {
     let config = &configs()[1];
     let run = |window: &Window| {
-        let mut engine = Engine::new(cpu(1), config, &shapes(8, false), &adamw()).unwrap();
-        engine.begin(11).unwrap();
-        engine.learn(window, &NextToken.known(window).unwrap(), &tick(1)).unwrap().numbers
+        let mut engine = Engine::new(cpu(1), &[Role::policy(config)], &shapes(8, false), &adamw()).unwrap();
+        engine.begin(POLICY, 11).unwrap();
+        engine.learn(POLICY, window, &NextToken.known(window).unwrap(), &tick(1)).unwrap().numbers
     };
     let forward = window();
     let mut backward = window();

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::engine::Engine;
+use crate::engine::layout::POLICY;
 use crate::fault::{Fault, FaultKind};
 use crate::messages::{Blueprint, ComputeMessage, ComputeReply};
 use crate::supervise::Behaviour;
@@ -45,25 +46,27 @@ impl ComputeActor {
         match message {
             ComputeMessage::Begin(blueprint) => self.begin(*blueprint),
             ComputeMessage::Seed(seed) => {
-                self.engine()?.begin(seed)?;
+                self.engine()?.begin(POLICY, seed)?;
                 (self.applied, self.learned) = (Some(0), None);
                 Ok(ComputeReply::Done)
             }
-            ComputeMessage::Restore { state, step } => {
-                self.engine()?.restore(&state)?;
-                (self.applied, self.learned) = (Some(step), None);
+            ComputeMessage::Restore { role, state, step } => {
+                self.engine()?.restore(role, &state)?;
+                if role == POLICY {
+                    (self.applied, self.learned) = (Some(step), None);
+                }
                 Ok(ComputeReply::Done)
             }
             ComputeMessage::Learn { step, window, derivatives, tick } => {
                 self.stands_before(step)?;
                 self.learned = None;
-                let learned = self.engine()?.learn(&window, &derivatives, &tick)?;
+                let learned = self.engine()?.learn(POLICY, &window, &derivatives, &tick)?;
                 self.learned = Some(step);
                 Ok(ComputeReply::Learned(Arc::new(learned)))
             }
             ComputeMessage::Apply { step, tick } => self.apply(step, &tick),
-            ComputeMessage::Evaluate { window } => {
-                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.evaluate(&window)?)))
+            ComputeMessage::Evaluate { role, window } => {
+                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.evaluate(role, &window)?)))
             }
             ComputeMessage::Generate { prompts, sampling, eos } => {
                 let out = self.engine()?.generate(&prompts, &sampling, &eos, &mut |_, _| true)?;
@@ -74,7 +77,7 @@ impl ComputeActor {
                     let what = format!("the weights stand at {:?}, not at step {step}", self.applied);
                     return Err(Fault::new(FaultKind::Actor, what));
                 }
-                Ok(ComputeReply::State(Arc::new(self.engine()?.state()?)))
+                Ok(ComputeReply::State(Arc::new(self.engine()?.state(POLICY)?)))
             }
         }
     }
@@ -83,7 +86,7 @@ impl ComputeActor {
     fn begin(&mut self, blueprint: Blueprint) -> Result<ComputeReply, Fault> {
         if self.built.as_ref().is_none_or(|(built, _)| *built != blueprint) {
             self.built = None;
-            let engine = Engine::new((self.open)()?, &blueprint.config, &blueprint.shapes, &blueprint.adamw)?;
+            let engine = Engine::new((self.open)()?, &blueprint.roles, &blueprint.shapes, &blueprint.adamw)?;
             self.built = Some((blueprint, engine));
         }
         (self.applied, self.learned) = (None, None);
@@ -99,7 +102,7 @@ impl ComputeActor {
             return Err(Fault::new(FaultKind::Actor, what));
         }
         (self.applied, self.learned) = (None, None);
-        self.engine()?.update(tick)?;
+        self.engine()?.update(POLICY, tick)?;
         self.applied = Some(step);
         Ok(ComputeReply::Done)
     }

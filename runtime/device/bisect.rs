@@ -5,7 +5,7 @@
 
 use super::{Device, ProgramId};
 use crate::engine::Engine;
-use crate::engine::layout::Which;
+use crate::engine::layout::Key;
 use crate::fault::Fault;
 use crate::tape::Program;
 use pleach_shaders::spec::{Dtype, Tensor, Tick};
@@ -32,12 +32,12 @@ pub struct Difference {
 pub fn first_difference(
     reference: &mut Engine,
     other: &mut Engine,
-    which: Which,
+    key: Key,
     tick: &Tick,
     tolerance: f32,
 ) -> Result<Option<Difference>, Fault> {
-    let program = reference.layout().programs[which as usize].clone();
-    let ids = (reference.program(which), other.program(which));
+    let program = reference.layout().programs[reference.layout().index(key)].clone();
+    let ids = (reference.program(key), other.program(key));
     for at in 0..program.calls.len() {
         reference.device().run_calls(ids.0, at, at + 1, tick)?;
         other.device().run_calls(ids.1, at, at + 1, tick)?;

@@ -1,8 +1,37 @@
 //! From rows to the arrays that the programs read: ids, targets, positions, spans, sorted tokens, derivatives.
 
 use crate::stage::{Numbers, Window};
+use std::ops::Range;
 
-/// The host's side of a micro-batch: n = micro rows x context tokens; missing rows are padding that counts nothing.
+/// What a micro-batch takes of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Rows of the window.
+    pub rows: Range<usize>,
+    /// Their tokens, counted over the window.
+    pub tokens: Range<usize>,
+}
+
+/// Cuts a window into micro-batches of at most `most` tokens: whole rows, in their order, as many as fit.
+/// Panics where one row is longer.
+pub fn cuts(window: &Window, most: usize) -> Vec<Cut> {
+    let mut out: Vec<Cut> = Vec::new();
+    let mut at = 0;
+    for (index, row) in window.rows.iter().enumerate() {
+        assert!(row.len() <= most, "a row of {} tokens in micro-batches of {most}", row.len());
+        let end = at + row.len();
+        match out.last_mut() {
+            Some(cut) if end - cut.tokens.start <= most => {
+                (cut.rows.end, cut.tokens.end) = (index + 1, end);
+            }
+            _ => out.push(Cut { rows: index..index + 1, tokens: at..end }),
+        }
+        at = end;
+    }
+    out
+}
+
+/// The host's side of a micro-batch of n tokens: rows laid end to end; what they leave is padding that counts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Token ids (0 in padding).
@@ -31,17 +60,8 @@ pub struct Batch {
 pub const MASKED: u32 = u32::MAX;
 
 impl Batch {
-    /// Fills the arrays with rows `from .. from + micro_rows` of a window. `derivatives` covers the whole window.
-    pub fn fill(
-        &mut self,
-        window: &Window,
-        from: usize,
-        micro_rows: usize,
-        shape: &BatchShape,
-        derivatives: Option<&Numbers>,
-    ) {
-        let context = window.context;
-        let n = micro_rows * context;
+    /// Fills the arrays of `n` tokens with a cut of a window. `derivatives` covers the whole window.
+    pub fn fill(&mut self, window: &Window, cut: &Cut, n: usize, shape: &BatchShape, derivatives: Option<&Numbers>) {
         for list in [&mut self.ids, &mut self.positions, &mut self.keys] {
             list.clear();
             list.resize(n, 0);
@@ -52,9 +72,9 @@ impl Batch {
             list.clear();
             list.resize(4 * n, 0);
         }
-        for (at, row) in window.rows.iter().skip(from).take(micro_rows).enumerate() {
-            let first = at * context;
-            for t in 0..context {
+        let mut first = 0;
+        for row in &window.rows[cut.rows.clone()] {
+            for t in 0..row.len() {
                 let i = first + t;
                 self.ids[i] = row.tokens[t];
                 if row.weights[t] != 0.0 {
@@ -62,7 +82,7 @@ impl Batch {
                 }
                 let start = row.segments[t];
                 self.positions[i] = t as u32 - start;
-                self.keys[i] = (row.key.wrapping_mul(context as u64) + t as u64) as u32;
+                self.keys[i] = (row.key.wrapping_mul(window.context as u64) + t as u64) as u32;
                 let begin = match shape.sliding_window {
                     Some(width) => start.max((t + 1).saturating_sub(width) as u32),
                     None => start,
@@ -70,17 +90,18 @@ impl Batch {
                 self.spans[4 * i] = first as u32 + begin;
                 self.spans[4 * i + 1] = i as u32 + 1;
                 if let Some(all) = derivatives {
-                    let source = all[(from + at) * context + t];
+                    let source = all[cut.tokens.start + i];
                     for k in 0..4 {
                         self.dnumbers[4 * i + k] = source[k].to_bits();
                     }
                 }
             }
+            first += row.len();
         }
         query_ranges(&mut self.spans);
         sort_runs(&self.ids, shape.vocab, &mut self.order, &mut self.runs);
         if shape.learned_positions {
-            sort_runs(&self.positions, context, &mut self.position_order, &mut self.position_runs);
+            sort_runs(&self.positions, window.context, &mut self.position_order, &mut self.position_runs);
         }
     }
 }

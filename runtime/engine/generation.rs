@@ -1,7 +1,7 @@
 //! Generation: prompts in, sampled tokens out, several sequences at once, each step handed to the caller.
 
 use super::Engine;
-use super::layout::Which;
+use super::layout::{Key, POLICY, Streams, Which};
 use crate::fault::{Fault, FaultKind};
 use crate::model::generate::{DecodeInputs, RECENT};
 use pleach_shaders::spec::Tick;
@@ -75,9 +75,9 @@ struct Stream {
 }
 
 impl Engine {
-    /// Continues every prompt. `emit(sequence, token)` is called for each new token and may say `false` to end that
-    /// sequence. Prompts are taken in groups of as many streams as the layout has; a sequence's draws depend on the
-    /// seed, its own number and its position only.
+    /// Continues every prompt with the first role's model. `emit(sequence, token)` is called for each new token and may
+    /// say `false` to end that sequence. Prompts are taken in groups of as many streams as the layout has; a sequence's
+    /// draws depend on the seed, its own number and its position only.
     pub fn generate(
         &mut self,
         prompts: &[Vec<u32>],
@@ -85,7 +85,10 @@ impl Engine {
         eos: &[u32],
         emit: &mut dyn FnMut(usize, u32) -> bool,
     ) -> Result<Vec<Generated>, Fault> {
-        let (context, vocab) = (self.layout.config.context, self.layout.config.vocab as u32);
+        let (context, vocab) = {
+            let config = self.layout.config(POLICY);
+            (config.context, config.vocab as u32)
+        };
         for (index, prompt) in prompts.iter().enumerate() {
             let problem = if prompt.is_empty() {
                 "is empty".to_string()
@@ -123,7 +126,7 @@ impl Engine {
         for index in 0..streams.len() {
             if !streams[index].done {
                 let (token, logp) = self.prefill(index, first + index, &streams[index].all, &tick)?;
-                accept(&mut streams[index], token, logp, sampling, eos, self.layout.config.context, &mut |t| {
+                accept(&mut streams[index], token, logp, sampling, eos, self.layout.config(POLICY).context, &mut |t| {
                     emit(first + index, t)
                 });
             }
@@ -131,7 +134,7 @@ impl Engine {
         while streams.iter().any(|stream| !stream.done) {
             let (tokens, logps) = self.decode_step(first, &streams, &tick)?;
             for (index, stream) in streams.iter_mut().enumerate().filter(|(_, stream)| !stream.done) {
-                let context = self.layout.config.context;
+                let context = self.layout.config(POLICY).context;
                 accept(stream, tokens[index], logps[index], sampling, eos, context, &mut |t| emit(first + index, t));
             }
         }
@@ -140,19 +143,20 @@ impl Engine {
 
     /// Takes a prompt into cache rows of stream `index`, in stretches; returns the first sampled token.
     fn prefill(&mut self, index: usize, sequence: usize, prompt: &[u32], tick: &Tick) -> Result<(u32, f32), Fault> {
-        let ports = self.layout.ports.prefill.clone();
-        let (chunk, context) = (self.layout.shapes.prefill, self.layout.config.context);
+        let ports = self.streams().prefill.clone();
+        let (chunk, context) = (self.layout.shapes.prefill, self.layout.config(POLICY).context);
         let mut answer = (0, 0.0);
         for from in (0..prompt.len()).step_by(chunk) {
             let part = &prompt[from..(from + chunk).min(prompt.len())];
+            let sliding_window = self.layout.config(POLICY).sliding_window;
             let mut feed = Feed::new(chunk, 1);
             for (i, &token) in part.iter().enumerate() {
-                feed.token(i, token, from + i, index * context, self.batch_shape.sliding_window);
+                feed.token(i, token, from + i, index * context, sliding_window);
             }
             feed.last[0] = part.len() as u32 - 1;
             feed.sequence(0, prompt, sequence);
             self.feed(&ports, &feed)?;
-            self.device.run(self.program(Which::Prefill), 0, tick)?;
+            self.device.run(self.program(Key::full(POLICY, Which::Prefill)), 0, tick)?;
             let (tokens, logps) = self.sampled(&ports, 1)?;
             answer = (tokens[0], logps[0]);
         }
@@ -161,21 +165,26 @@ impl Engine {
 
     /// One token of every stream that is not done.
     fn decode_step(&mut self, first: usize, streams: &[Stream], tick: &Tick) -> Result<(Vec<u32>, Vec<f32>), Fault> {
-        let ports = self.layout.ports.decode.clone();
-        let (width, context) = (self.layout.shapes.streams, self.layout.config.context);
+        let ports = self.streams().decode.clone();
+        let (width, context) = (self.layout.shapes.streams, self.layout.config(POLICY).context);
+        let sliding_window = self.layout.config(POLICY).sliding_window;
         let mut feed = Feed::new(width, width);
         for (index, stream) in streams.iter().enumerate() {
             if stream.done {
                 continue;
             }
             let at = stream.all.len() - 1;
-            feed.token(index, stream.all[at], at, index * context, self.batch_shape.sliding_window);
+            feed.token(index, stream.all[at], at, index * context, sliding_window);
             feed.last[index] = index as u32;
             feed.sequence(index, &stream.all, first + index);
         }
         self.feed(&ports, &feed)?;
-        self.device.run(self.program(Which::Decode), 0, tick)?;
+        self.device.run(self.program(Key::full(POLICY, Which::Decode)), 0, tick)?;
         self.sampled(&ports, streams.len())
+    }
+
+    fn streams(&self) -> &Streams {
+        self.layout.members[POLICY].streams.as_ref().expect("the first role generates")
     }
 
     fn feed(&mut self, ports: &DecodeInputs, feed: &Feed) -> Result<(), Fault> {

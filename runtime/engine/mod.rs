@@ -1,4 +1,4 @@
-//! A model on a device: learns windows, applies updates, evaluates, generates, and hands out its state.
+//! A stage's models on a device: learn windows, apply updates, evaluate, generate, and hand out their state.
 //!
 //! A plain struct without actors; the compute actor is a shell around it.
 
@@ -9,11 +9,11 @@ pub mod state;
 
 use crate::device::{Device, Held, ProgramId};
 use crate::fault::{Fault, FaultKind};
-use crate::model::config::{ModelConfig, Positions};
+use crate::model::config::Positions;
 use crate::stage::{Numbers, Window};
 use batch::{Batch, BatchShape};
-use layout::{AdamW, Layout, Shapes, Which};
-use pleach_shaders::spec::{Tensor, Tick};
+use layout::{AdamW, Key, Layout, POLICY, Role, RoleId, Shapes, Which};
+use pleach_shaders::spec::Tick;
 
 /// What came of learning a window.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,35 +24,26 @@ pub struct Learned {
     pub gradient_norm: f64,
 }
 
-/// A model on a device.
+/// A stage's models on a device. Methods take the role that they act on.
 pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
     programs: Vec<ProgramId>,
     batch: Batch,
-    batch_shape: BatchShape,
     scratch: Vec<u32>,
 }
 
 impl Engine {
     /// Lays out, allocates and builds; weights begin as zeros until `begin` or `restore`.
-    pub fn new(
-        mut device: Box<dyn Device>,
-        config: &ModelConfig,
-        shapes: &Shapes,
-        adamw: &AdamW,
-    ) -> Result<Engine, Fault> {
-        let layout = Layout::new(config, shapes, adamw, &mut |name, shape, dtype| device.allocate(name, shape, dtype))?;
+    pub fn new(mut device: Box<dyn Device>, roles: &[Role], shapes: &Shapes, adamw: &AdamW) -> Result<Engine, Fault> {
+        let layout = Layout::new(roles, shapes, adamw, &mut |name, shape, dtype| device.allocate(name, shape, dtype))?;
         let programs = device.build(&layout.programs)?;
-        if let Positions::Rotary { .. } = config.positions {
-            device.write(layout.ports.inputs.rotary, 0, &layout::rotary_words(config))?;
+        for member in &layout.members {
+            if let Positions::Rotary { .. } = member.role.config.positions {
+                device.write(member.rotary, 0, &layout::rotary_words(&member.role.config))?;
+            }
         }
-        let batch_shape = BatchShape {
-            vocab: config.vocab,
-            sliding_window: config.sliding_window,
-            learned_positions: config.positions == Positions::Learned,
-        };
-        Ok(Engine { device, layout, programs, batch: Batch::default(), batch_shape, scratch: Vec::new() })
+        Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
     }
 
     /// The device below.
@@ -70,18 +61,23 @@ impl Engine {
         &self.layout
     }
 
-    /// The program on the device.
-    pub fn program(&self, which: Which) -> ProgramId {
-        self.programs[which as usize]
+    /// A program on the device.
+    pub fn program(&self, key: Key) -> ProgramId {
+        self.programs[self.layout.index(key)]
     }
 
     /// Forward, loss and backward over all micro-batches of a window; gradients are summed, then their norm is taken.
-    pub fn learn(&mut self, window: &Window, derivatives: &Numbers, tick: &Tick) -> Result<Learned, Fault> {
-        self.check(window)?;
-        let gradients: Vec<Tensor> = self.layout.slots.iter().filter_map(|s| s.trained.map(|[g, ..]| g)).collect();
-        self.device.clear(&gradients)?;
-        let numbers = self.each_micro(window, Some(derivatives), Which::Learn, tick)?;
-        self.device.run(self.program(Which::Norm), 0, tick)?;
+    pub fn learn(
+        &mut self,
+        role: RoleId,
+        window: &Window,
+        derivatives: &Numbers,
+        tick: &Tick,
+    ) -> Result<Learned, Fault> {
+        self.check(role, window)?;
+        self.device.clear(&self.layout.members[role].gradients())?;
+        let numbers = self.each_micro(role, window, Some(derivatives), Which::Learn, tick)?;
+        self.device.run(self.program(Key::full(role, Which::Norm)), 0, tick)?;
         let mut total = [0u32; 1];
         self.device.read(self.layout.ports.norm, 0, &mut total)?;
         let gradient_norm = f64::from(f32::from_bits(total[0])).sqrt();
@@ -89,47 +85,61 @@ impl Engine {
     }
 
     /// AdamW on every weight with the gradients of the last `learn`. The point of no return.
-    pub fn update(&mut self, tick: &Tick) -> Result<(), Fault> {
-        self.device.run(self.program(Which::Update), 0, tick)?;
+    pub fn update(&mut self, role: RoleId, tick: &Tick) -> Result<(), Fault> {
+        self.device.run(self.program(Key::full(role, Which::Update)), 0, tick)?;
         self.device.settle()
     }
 
     /// The head's numbers of a window, nothing learned.
-    pub fn evaluate(&mut self, window: &Window) -> Result<Numbers, Fault> {
-        self.check(window)?;
-        self.each_micro(window, None, Which::Evaluate, &Tick::default())
+    pub fn evaluate(&mut self, role: RoleId, window: &Window) -> Result<Numbers, Fault> {
+        self.check(role, window)?;
+        self.each_micro(role, window, None, Which::Evaluate, &Tick::default())
     }
 
-    /// Writes the inputs of a window's first micro-batch, so that [`Which::Learn`] can be run by hand (bisecting).
+    /// Writes the inputs of a window's first micro-batch, so that the policy's [`Which::Learn`] can be run by hand
+    /// (bisecting).
     pub fn stage_batch(&mut self, window: &Window, derivatives: &Numbers) -> Result<(), Fault> {
-        self.check(window)?;
-        self.batch.fill(window, 0, self.layout.shapes.micro_rows, &self.batch_shape, Some(derivatives));
-        self.upload(true)
+        self.check(POLICY, window)?;
+        let length = self.layout.shapes.lengths()[0];
+        let cut = batch::cuts(window, length).remove(0);
+        self.batch.fill(window, &cut, length, &self.batch_shape(POLICY), Some(derivatives));
+        self.upload(POLICY, true)
     }
 
-    /// Runs a program on every micro-batch of a window and gathers the numbers.
+    /// Runs a program on every micro-batch of a window and gathers the numbers. Each takes the shortest length that
+    /// holds it.
     fn each_micro(
         &mut self,
+        role: RoleId,
         window: &Window,
         derivatives: Option<&Numbers>,
         which: Which,
         tick: &Tick,
     ) -> Result<Numbers, Fault> {
-        let micro_rows = self.layout.shapes.micro_rows;
-        let mut out = Numbers::with_capacity(window.rows.len() * window.context);
-        for from in (0..window.rows.len()).step_by(micro_rows) {
-            self.batch.fill(window, from, micro_rows, &self.batch_shape, derivatives);
-            self.upload(derivatives.is_some())?;
-            self.device.run(self.program(which), 0, tick)?;
-            let rows = micro_rows.min(window.rows.len() - from);
-            self.scratch.resize(4 * rows * window.context, 0);
+        let lengths = self.layout.shapes.lengths();
+        let mut out = Numbers::with_capacity(window.tokens());
+        for cut in batch::cuts(window, lengths[0]) {
+            let bucket = self.layout.shapes.bucket(cut.tokens.len());
+            self.batch.fill(window, &cut, lengths[bucket], &self.batch_shape(role), derivatives);
+            self.upload(role, derivatives.is_some())?;
+            self.device.run(self.program(Key { role, which, bucket }), 0, tick)?;
+            self.scratch.resize(4 * cut.tokens.len(), 0);
             self.device.read(self.layout.ports.numbers, 0, &mut self.scratch)?;
             out.extend(self.scratch.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]].map(f32::from_bits)));
         }
         Ok(out)
     }
 
-    fn upload(&mut self, train: bool) -> Result<(), Fault> {
+    fn batch_shape(&self, role: RoleId) -> BatchShape {
+        let config = self.layout.config(role);
+        BatchShape {
+            vocab: config.vocab,
+            sliding_window: config.sliding_window,
+            learned_positions: config.positions == Positions::Learned,
+        }
+    }
+
+    fn upload(&mut self, role: RoleId, train: bool) -> Result<(), Fault> {
         let (ports, batch) = (&self.layout.ports, &self.batch);
         let inputs = &ports.inputs;
         let mut list = vec![
@@ -145,7 +155,7 @@ impl Engine {
                 (inputs.sorted.runs, &batch.runs),
                 (ports.dnumbers, &batch.dnumbers),
             ]);
-            if self.batch_shape.learned_positions {
+            if self.layout.config(role).positions == Positions::Learned {
                 list.push((inputs.positions_sorted.order, &batch.position_order));
                 list.push((inputs.positions_sorted.runs, &batch.position_runs));
             }
@@ -157,14 +167,16 @@ impl Engine {
     }
 
     /// A window must fit the recorded shapes, and its ids the vocabulary.
-    fn check(&self, window: &Window) -> Result<(), Fault> {
-        let (context, vocab) = (self.layout.shapes.context, self.layout.config.vocab as u32);
+    fn check(&self, role: RoleId, window: &Window) -> Result<(), Fault> {
+        let (context, vocab) = (self.layout.shapes.context, self.layout.config(role).vocab as u32);
         if window.context != context {
             let what = format!("a window of context {} for programs of context {context}", window.context);
             return Err(Fault::new(FaultKind::Refused, what));
         }
         for row in &window.rows {
-            assert!(row.tokens.len() == context + 1 && row.weights.len() == context && row.segments.len() == context);
+            let tokens = row.len();
+            assert!((1..=context).contains(&tokens), "a row of {tokens} tokens in a context of {context}");
+            assert!(row.tokens.len() == tokens + 1 && row.segments.len() == tokens, "the parts of a row fit together");
             if let Some(bad) = row.tokens.iter().find(|&&token| token >= vocab) {
                 let what = format!("token id {bad} in row {} of a vocabulary of {vocab}", row.key);
                 return Err(Fault::new(FaultKind::Refused, what));

@@ -1,6 +1,7 @@
 //! A model's trained state on the host: taken from a device, put back onto it, begun from a seed.
 
 use super::Engine;
+use super::layout::RoleId;
 use crate::fault::{Fault, FaultKind};
 use crate::model::weights;
 use pleach_shaders::spec::Tensor;
@@ -41,9 +42,9 @@ impl HostState {
 }
 
 impl Engine {
-    /// Fills the weights from a seed, and the moments with zeros.
-    pub fn begin(&mut self, seed: u64) -> Result<(), Fault> {
-        let slots = self.layout.slots.clone();
+    /// Fills a role's weights from a seed, and the moments with zeros.
+    pub fn begin(&mut self, role: RoleId, seed: u64) -> Result<(), Fault> {
+        let slots = self.layout.slots(role).to_vec();
         for (index, slot) in slots.iter().enumerate() {
             self.put(slot.weight, &weights::begin(&slot.spec, index, seed))?;
             if let Some([_, first, second]) = slot.trained {
@@ -53,10 +54,10 @@ impl Engine {
         self.device.settle()
     }
 
-    /// Copies weights and moments to the host.
-    pub fn state(&mut self) -> Result<HostState, Fault> {
+    /// Copies a role's weights and moments to the host.
+    pub fn state(&mut self, role: RoleId) -> Result<HostState, Fault> {
         self.device.settle()?;
-        let slots = self.layout.slots.clone();
+        let slots = self.layout.slots(role).to_vec();
         let mut out = HostState::default();
         for slot in &slots {
             let mut take = |tensor: Tensor| -> Result<HostTensor, Fault> {
@@ -73,10 +74,10 @@ impl Engine {
         Ok(out)
     }
 
-    /// Puts a state back: every weight by name and shape; moments where this engine trains (zeros where there are
+    /// Puts a state back: every weight by name and shape; moments where the role is trained (zeros where there are
     /// none).
-    pub fn restore(&mut self, state: &HostState) -> Result<(), Fault> {
-        let slots = self.layout.slots.clone();
+    pub fn restore(&mut self, role: RoleId, state: &HostState) -> Result<(), Fault> {
+        let slots = self.layout.slots(role).to_vec();
         let find = |list: &[HostTensor], name: &str| list.iter().position(|tensor| tensor.name == name);
         for slot in &slots {
             let name = &slot.spec.name;

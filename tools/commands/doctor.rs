@@ -7,7 +7,7 @@ use clap::Parser;
 use pleach::runtime::device::choose::{Wish, choose, open};
 use pleach::runtime::device::gpu::adapters;
 use pleach::runtime::engine::Engine;
-use pleach::runtime::engine::layout::{AdamW, Shapes};
+use pleach::runtime::engine::layout::{AdamW, POLICY, Role, Shapes};
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::model::config::ModelConfig;
@@ -106,9 +106,9 @@ fn self_test(device: Box<dyn pleach::runtime::device::Device>) -> Result<f64, Fa
     };
     let window = Window { context: 16, rows: vec![row(0), row(1)] };
     let numbers = |device| -> Result<_, Fault> {
-        let mut engine = Engine::new(device, &config, &shapes, &adamw)?;
-        engine.begin(7)?;
-        engine.evaluate(&window)
+        let mut engine = Engine::new(device, &[Role::inference(&config)], &shapes, &adamw)?;
+        engine.begin(POLICY, 7)?;
+        engine.evaluate(POLICY, &window)
     };
     let definition = Box::new(Cpu::open(CpuOptions { threads: Some(1), specs_only: true })?);
     let (a, b) = (numbers(device)?, numbers(definition)?);

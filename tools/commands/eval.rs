@@ -4,6 +4,7 @@ use super::generate::{DeviceArgs, engine};
 use super::{Answer, words};
 use clap::Parser;
 use pleach::model::Model;
+use pleach::runtime::engine::layout::POLICY;
 use pleach::runtime::fault::Refusal;
 use pleach::runtime::stage::{Row, Window};
 use std::path::PathBuf;
@@ -58,14 +59,13 @@ pub fn run(args: &Args) -> Answer {
     let (mut nats, mut count, mut bytes, mut list) = (0.0, 0u64, 0u64, Vec::new());
     for part in rows.chunks(8) {
         let window = Window { context, rows: part.to_vec() };
-        let numbers = engine.evaluate(&window).map_err(words)?;
-        for (row, numbers) in window.rows.iter().zip(numbers.chunks(context)) {
-            for t in (0..context).filter(|&t| row.weights[t] != 0.0) {
-                nats -= f64::from(numbers[t][0]);
-                count += 1;
-                bytes += model.tokenizer.byte_length(row.tokens[t + 1]) as u64;
-                list.push(numbers[t][0]);
-            }
+        let numbers = engine.evaluate(POLICY, &window).map_err(words)?;
+        let targets = window.rows.iter().flat_map(|row| row.tokens[1..].iter().zip(&row.weights));
+        for ((&target, _), of) in targets.zip(&numbers).filter(|((_, weight), _)| **weight != 0.0) {
+            nats -= f64::from(of[0]);
+            count += 1;
+            bytes += model.tokenizer.byte_length(target) as u64;
+            list.push(of[0]);
         }
     }
     let loss = nats / count as f64;
@@ -92,13 +92,10 @@ fn rows(tokens: &[u32], context: usize, stride: usize) -> Vec<Row> {
     let mut start = 0;
     while predicted < tokens.len() {
         let end = (start + context + 1).min(tokens.len());
-        let mut row = tokens[start..end].to_vec();
-        let known = row.len() - 1;
-        row.resize(context + 1, 0);
-        let weight = |t: usize| f32::from(u8::from(t < known && start + t + 1 >= predicted));
-        let weights = (0..context).map(weight).collect();
-        let segments = (0..context).map(|t| if t < known { 0 } else { known as u32 }).collect();
-        out.push(Row { tokens: row, weights, segments, key: out.len() as u64 });
+        let known = end - start - 1;
+        let weights = (0..known).map(|t| f32::from(u8::from(start + t + 1 >= predicted))).collect();
+        let tokens = tokens[start..end].to_vec();
+        out.push(Row { tokens, weights, segments: vec![0; known], key: out.len() as u64 });
         predicted = end;
         start += stride;
     }
@@ -113,7 +110,7 @@ mod tests {
         for (context, stride) in [(10, 10), (10, 3), (200, 200), (102, 102), (7, 1)] {
             let mut seen = vec![0; tokens.len()];
             for row in super::rows(&tokens, context, stride) {
-                for t in (0..context).filter(|&t| row.weights[t] != 0.0) {
+                for t in (0..row.len()).filter(|&t| row.weights[t] != 0.0) {
                     seen[row.tokens[t + 1] as usize] += 1;
                 }
             }

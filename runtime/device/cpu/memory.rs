@@ -58,8 +58,8 @@ impl Block {
 pub(super) enum Place {
     /// Nowhere: the absent tensor.
     Absent,
-    /// A whole buffer that outlives programs, by index.
-    Buffer(usize),
+    /// A buffer that outlives programs, by index: its first words, as many as the call's tensor has.
+    Buffer(usize, usize),
     /// Words of the arena.
     Arena(Range<usize>),
 }
@@ -68,7 +68,7 @@ impl Place {
     /// Do two places share a word?
     fn overlaps(&self, other: &Place) -> bool {
         match (self, other) {
-            (Place::Buffer(a), Place::Buffer(b)) => a == b,
+            (Place::Buffer(a, _), Place::Buffer(b, _)) => a == b,
             (Place::Arena(a), Place::Arena(b)) => a.start < b.end && b.start < a.end,
             _ => false,
         }
@@ -132,7 +132,7 @@ impl Built {
         let (places, arena) = place(program);
         let find = |tensor: &Tensor| match tensor {
             t if t.is_none() => Place::Absent,
-            t if t.is_persistent() => Place::Buffer((t.id & !Tensor::PERSISTENT) as usize),
+            t if t.is_persistent() => Place::Buffer((t.id & !Tensor::PERSISTENT) as usize, t.shape.len()),
             t => Place::Arena(places[t.id as usize].clone()),
         };
         let mut work = 0;
@@ -223,9 +223,9 @@ impl Memory {
         let mut find = |place: &Place| -> Option<*mut [f32]> {
             match place {
                 Place::Absent => None,
-                Place::Buffer(index) => {
+                Place::Buffer(index, words) => {
                     let block = buffers[*index].as_mut().expect("a program uses a buffer that was given back");
-                    Some(block.words_mut())
+                    Some(&mut block.words_mut()[..*words])
                 }
                 Place::Arena(range) => Some(part(arena, range)),
             }
