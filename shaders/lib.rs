@@ -20,6 +20,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod noise;
 pub mod norm_sq;
+pub mod pair;
 pub mod reduce;
 pub mod rms_norm;
 pub mod rope;
