@@ -45,9 +45,9 @@ fn cpu(threads: usize) -> Box<dyn Device> {
     Box::new(Cpu::open(CpuOptions { threads: Some(threads), specs_only: false }).unwrap())
 }
 
-/// Fresh devices of every adapter that is there, but for SwiftShader, which the kernel tests use.
+/// Fresh devices of every adapter that is there.
 fn each_gpu(name: &str, options: Options, mut test: impl FnMut(&dyn Fn() -> Box<dyn Device>)) {
-    for adapter in [Adapter::Lavapipe, Adapter::Real] {
+    for adapter in Adapter::ALL {
         if adapters::fresh(adapter, options, name).is_some() {
             test(&|| Box::new(adapters::fresh(adapter, options, name).expect("it was there a moment ago")));
         }

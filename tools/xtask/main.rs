@@ -24,7 +24,7 @@ Exit codes: 0 all passed; 1 something failed; 2 usage.
 ";
 
 /// Parts of the paths of tests that open a GPU adapter: what is repeated on another driver.
-const GPU_TESTS: [&str; 2] = ["gpu", "kernels::"];
+const GPU_TESTS: [&str; 3] = ["gpu", "kernels::", "programs::"];
 /// What tests call the adapters that they look for.
 const LAVAPIPE: &str = "Lavapipe";
 const SWIFTSHADER: &str = "SwiftShader";
