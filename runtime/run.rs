@@ -25,6 +25,7 @@ use crate::control::{Control, Watcher};
 use crate::crew::Crew;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
+use crate::pulse::Pulse;
 use crate::store::{Disk, Journal, RunFolder, RunLock, Store};
 use crate::supervise::{
     Child, Ending, Failpoints, Hired, Incident, Plan, Reason, Ref, Running, Settings, Strategy, Team, What, start,
@@ -113,6 +114,7 @@ impl RunEnd {
 pub struct Run {
     tree: Option<Running>,
     control: Control,
+    compute: Ref<ComputeActor>,
     events: Receiver<Event>,
     bus: Arc<Bus>,
     outcome: Arc<Lock<Option<Outcome>>>,
@@ -137,9 +139,10 @@ impl Run {
             failpoints: plan.failpoints.clone(),
             observer: Arc::new(move |incident| tell(&observer_bus, incident)),
         };
-        let tree = start(root(&plan, &control, &bus, &outcome), settings)?;
+        let compute: Ref<ComputeActor> = Ref::new("compute").patient(LONG);
+        let tree = start(root(&plan, &compute, &control, &bus, &outcome), settings)?;
         let (tree, lock, watcher) = (Some(tree), Some(lock), Some(watcher));
-        Ok(Run { tree, control, events, bus, outcome, plan, lock, watcher })
+        Ok(Run { tree, control, compute, events, bus, outcome, plan, lock, watcher })
     }
 
     /// What happens, as it happens. Metrics may be missing where the listener lags; state changes never are.
@@ -150,6 +153,11 @@ impl Run {
     /// Pause, resume, stop.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Whether the device's work moves: for a guardian outside of this process.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(self.compute.clone())
     }
 
     /// Waits for the end for at most `within`.
@@ -218,13 +226,19 @@ fn plan(strategy: Strategy) -> Plan {
 }
 
 /// The whole tree.
-fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+fn root(
+    run: &RunPlan,
+    compute: &Ref<ComputeActor>,
+    control: &Control,
+    bus: &Arc<Bus>,
+    outcome: &Arc<Lock<Option<Outcome>>>,
+) -> Team {
     let journal: Ref<JournalActor> = Ref::new("journal");
     let (store, path) = (run.store.clone(), run.folder.join("journal.jsonl"));
     let crew = Crew {
         data: Ref::new("data").patient(LONG),
         loss: Ref::new("loss"),
-        compute: Ref::new("compute").patient(LONG),
+        compute: compute.clone(),
         optimizer: Ref::new("optimizer").patient(LONG),
         checkpoint: Ref::new("checkpoint").patient(LONG),
         journal: journal.clone(),

@@ -114,6 +114,29 @@ fn threads_and_prefetch_change_no_bit() {
     }
 }
 
+/// A device that does not come back from a call shows no sign of life; one that works, or a run that ended, does.
+#[test]
+fn the_pulse_stands_still_while_the_device_hangs() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    let here = folder(place.path(), "pulse", &text);
+    let hang = Failpoints::none().at("compute", "Learn", 6, Deed::Delay(Duration::from_secs(3)));
+    let launch = Launch::new(&Pipeline::parse(&text).unwrap(), &here, &here, &mut |_| true).unwrap();
+    let mut run = Run::start(launch.run_plan(hang), RunLock::take(&here).unwrap()).unwrap();
+    let mut pulse = run.pulse();
+    let (mut still, mut longest) = (0, 0);
+    let end = loop {
+        if let Some(end) = run.wait(Duration::from_millis(100)) {
+            break end;
+        }
+        still = if pulse.moves() { 0 } else { still + 1 };
+        longest = longest.max(still);
+    };
+    assert_eq!(end, RunEnd::Finished);
+    assert!((20..=32).contains(&longest), "it stood still for {longest} looks of 100 ms");
+    assert!(pulse.moves() && pulse.moves(), "a run that has ended does not hang");
+}
+
 /// A crash loop ends with words, the newest checkpoint whole.
 #[test]
 fn a_crash_loop_gives_up_and_leaves_a_whole_checkpoint() {

@@ -1,6 +1,7 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
 use super::guardian::{guard, is_worker, watch_guardian};
+use super::life::{self, Life};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
 use crate::show::{curve, report};
@@ -60,9 +61,10 @@ pub fn run(args: &Args) -> Answer {
     if !is_worker() {
         return guard(&folder);
     }
+    let life = life::show();
     let style = if args.json { Style::Json } else { Style::Words };
     let base = base_of(&args.pipeline);
-    train(&pipeline, &typed, &base, &folder, style)
+    train(&pipeline, &typed, &base, &folder, style, &life)
 }
 
 /// The pipeline with its flags, its text, and its run folder.
@@ -112,7 +114,7 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals
 }
 
 /// Trains to the end and says what to do next; the exit code.
-pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style) -> Answer {
+pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, life: &Life) -> Answer {
     let again = &again();
     let signals = Signals::listen();
     let lock = own(folder)?;
@@ -135,6 +137,7 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         }
     }
     let run = Run::start(launch.run_plan(Failpoints::none()), lock).map_err(words)?;
+    life.follow(run.pulse());
     let end = follow(run, style, &signals);
     finish(folder, &end, style, again);
     match end {
