@@ -30,7 +30,7 @@ const MICRO_TOKENS: usize = 8192;
 /// Sequences that samples are drawn for at once.
 const STREAMS: usize = 4;
 /// The stage's folder.
-const STAGE_FOLDER: &str = "01-pretrain";
+pub(crate) const STAGE_FOLDER: &str = "01-pretrain";
 
 /// A run, ready but for its device: everything that `plan` shows and `run` needs.
 pub struct Launch {

@@ -76,6 +76,53 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
     }
 }
 
+/// Every file of a run but the owner's process id, with its bytes and the time of its last change.
+fn files(folder: &Path, out: &mut Vec<(PathBuf, Vec<u8>, std::time::SystemTime)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, out);
+        } else if !path.ends_with("lock.pid") {
+            let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+            out.push((path.clone(), std::fs::read(&path).unwrap(), changed));
+        }
+    }
+}
+
+/// The same command on a finished run trains nothing, writes nothing and says where the model lies; with more steps in
+/// the pipeline file it trains on.
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("finished");
+    write_pipeline(&folder);
+    assert!(start(&folder).wait().unwrap().success());
+    let run = folder.join("runs/r");
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    files(&run, &mut before);
+    let again = || Command::new(program()).args(["run", "pleach.toml"]).current_dir(&folder).output().unwrap();
+    let output = again();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("the run is finished"), "{said}");
+    assert!(said.contains("01-pretrain") && said.contains("model"), "{said}");
+    files(&run, &mut after);
+    before.sort();
+    after.sort();
+    let names = |all: &[(PathBuf, Vec<u8>, std::time::SystemTime)]| -> Vec<PathBuf> {
+        all.iter().map(|(path, ..)| path.clone()).collect()
+    };
+    assert_eq!(names(&before), names(&after));
+    for (was, is) in before.iter().zip(&after) {
+        assert!(was == is, "{} was written", was.0.display());
+    }
+    let text = std::fs::read_to_string(folder.join("pleach.toml")).unwrap().replace("steps = 12", "steps = 14");
+    std::fs::write(folder.join("pleach.toml"), text).unwrap();
+    assert!(again().status.success());
+    let newest = std::fs::read_dir(run.join("stages/01-pretrain")).unwrap();
+    let mut names = newest.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.any(|name| name.starts_with("checkpoint-000014")), "more steps are trained");
+}
+
 /// Starts the command as a person does: with a guardian, which takes a silent worker for hung after 4 seconds.
 #[cfg(unix)]
 fn guarded(folder: &Path, steps: u64) -> Child {

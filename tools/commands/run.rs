@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::control;
+use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::run::{Run, RunEnd};
 use pleach::runtime::store::RunLock;
@@ -127,6 +128,10 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         }
         other => other.map_err(words)?,
     };
+    if let Some(model) = launch.finished().map_err(words)? {
+        say_finished(&launch, &model, style);
+        return Ok(0);
+    }
     launch.check_fit().map_err(words)?;
     launch.check_disk().map_err(words)?;
     launch.record(typed).map_err(words)?;
@@ -145,6 +150,17 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         RunEnd::Stopped if signals.count() > 0 => Ok(signals.code()),
         end => Ok(end.code()),
     }
+}
+
+/// Nothing is left to train: says so, and changes no file.
+fn say_finished(launch: &Launch, model: &Path, style: Style) {
+    let why = format!("all {} steps are made; the model lies in {}", launch.frozen.steps, model.display());
+    if style == Style::Json {
+        return Live::new(style).show(&Event::Ended { how: "finished".into(), why });
+    }
+    let folder = launch.folder.display();
+    eprintln!("the run is finished: {why}");
+    eprintln!("next: pleach chat {folder}   or more steps in the pipeline file, or another name for a new run");
 }
 
 /// This command as it was typed: it is what resumes.
