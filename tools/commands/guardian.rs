@@ -25,7 +25,8 @@ const PERIOD: Duration = Duration::from_secs(600);
 const HANG: Duration = Duration::from_secs(1800);
 /// Another bound than [`HANG`], in seconds; for tests.
 const HANG_SECONDS: &str = "PLEACH_HANG_SECONDS";
-/// How long a killed worker may take to vanish. One that hangs in the kernel cannot be killed, and holds the run's lock.
+/// How long a killed worker may take to vanish. One that hangs in the kernel cannot be killed, and holds the run's
+/// lock.
 const VANISH: Duration = Duration::from_secs(60);
 /// How often the guardian looks.
 const LOOK: Duration = Duration::from_millis(50);
