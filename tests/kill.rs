@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The program beside this test.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
@@ -14,7 +14,7 @@ fn program() -> PathBuf {
     path
 }
 
-fn write_pipeline(folder: &Path) {
+pub(crate) fn write_pipeline(folder: &Path) {
     let text = "name = \"r\"\nseed = 5\ndevice = \"cpu\"\nthreads = 1\n[model]\nshape = \"gpt2\"\nlayers = 1\nwidth = 16\n\
                 heads = 2\ncontext = 16\n[[stage]]\nkind = \"pretrain\"\ndata = \"world:40\"\ntokenizer = \"chars\"\n\
                 batch = 4\nsteps = 12\nsave_every = 2\neval_every = 5\nvalid = 0.05\n";

@@ -16,6 +16,7 @@ mod open;
 mod oracle;
 mod programs;
 mod recovery;
+mod resolved;
 mod store;
 mod supervise;
 mod supervise_policy;

@@ -74,9 +74,11 @@ pub fn opened(args: &PipelineArgs) -> Result<(Pipeline, String, PathBuf), Refusa
     let typed = std::fs::read_to_string(&args.pipeline).unwrap_or_default();
     if let Some(device) = &args.device {
         pipeline.device = device.clone();
+        pipeline.flags.push("device");
     }
     if let Some(threads) = args.threads {
         pipeline.threads = threads;
+        pipeline.flags.push("threads");
     }
     let runs = args.runs.clone().unwrap_or_else(|| base_of(&args.pipeline).join("runs"));
     let folder = runs.join(&pipeline.name);
