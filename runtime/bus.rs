@@ -7,18 +7,27 @@ use pleach_sync::Lock;
 /// Metrics that a slow listener may be behind; further ones are dropped for it (never for the journal).
 const BEHIND: usize = 1024;
 
+/// An event and its number: 0, 1, 2, ... in the order in which this process told them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbered {
+    /// The number: an event that is sent twice is known by it.
+    pub number: u64,
+    /// What happened.
+    pub event: Event,
+}
+
 /// One per run.
 pub struct Bus {
     listener: Sender<Event>,
-    /// Not yet in the journal.
-    waiting: Lock<Vec<Event>>,
+    /// Not yet in the journal, and the next event's number.
+    waiting: Lock<(Vec<Numbered>, u64)>,
 }
 
 impl Bus {
     /// A bus and its listener's end: state changes are never lost there, metrics are when it lags.
     pub fn new() -> (Bus, Receiver<Event>) {
         let (listener, events) = unbounded();
-        (Bus { listener, waiting: Lock::new(Vec::new()) }, events)
+        (Bus { listener, waiting: Lock::new((Vec::new(), 0)) }, events)
     }
 
     /// Something happened.
@@ -28,11 +37,14 @@ impl Bus {
             // Nobody listens any more: the journal still does.
             let _ = self.listener.send(event.clone());
         }
-        self.waiting.hold().push(event);
+        let mut held = self.waiting.hold();
+        let (waiting, next) = &mut *held;
+        waiting.push(Numbered { number: *next, event });
+        *next += 1;
     }
 
     /// What the journal has not seen yet.
-    pub fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.waiting.hold())
+    pub fn take(&self) -> Vec<Numbered> {
+        std::mem::take(&mut self.waiting.hold().0)
     }
 }

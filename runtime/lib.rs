@@ -11,6 +11,7 @@ pub mod fault;
 pub mod messages;
 pub mod model;
 pub mod progress;
+pub mod pulse;
 pub mod run;
 pub mod schedule;
 pub mod stage;

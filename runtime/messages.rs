@@ -298,8 +298,8 @@ pub enum CheckpointReply {
 /// To the journal, from whoever has something to tell.
 #[derive(Clone, Debug)]
 pub enum JournalMessage {
-    /// Append these events. Answered by `()`.
-    Note(Vec<crate::event::Event>),
+    /// Append these events, each unless its number was appended before. Answered by `()`.
+    Note(Vec<crate::bus::Numbered>),
     /// Make everything so far durable. Answered by `()`.
     Sync,
 }

@@ -17,15 +17,16 @@
 use crate::actors::checkpoint::{CheckpointActor, StateVault};
 use crate::actors::compute::{ComputeActor, OpenDevice};
 use crate::actors::data::DataActor;
-use crate::actors::journal::{self, JournalActor};
+use crate::actors::journal::{self, Base, JournalActor};
 use crate::actors::loss::LossActor;
 use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
-use crate::bus::Bus;
+use crate::bus::{Bus, Numbered};
 use crate::control::{Control, Watcher};
 use crate::crew::Crew;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
-use crate::store::{Disk, Journal, RunFolder, RunLock, Store};
+use crate::pulse::Pulse;
+use crate::store::{Disk, RunFolder, RunLock, Store};
 use crate::supervise::{
     Child, Ending, Failpoints, Hired, Incident, Plan, Reason, Ref, Running, Settings, Strategy, Team, What, start,
 };
@@ -113,8 +114,10 @@ impl RunEnd {
 pub struct Run {
     tree: Option<Running>,
     control: Control,
+    compute: Ref<ComputeActor>,
     events: Receiver<Event>,
     bus: Arc<Bus>,
+    base: Base,
     outcome: Arc<Lock<Option<Outcome>>>,
     plan: RunPlan,
     lock: Option<RunLock>,
@@ -137,9 +140,10 @@ impl Run {
             failpoints: plan.failpoints.clone(),
             observer: Arc::new(move |incident| tell(&observer_bus, incident)),
         };
-        let tree = start(root(&plan, &control, &bus, &outcome), settings)?;
+        let (base, compute) = (Base::default(), Ref::new("compute").patient(LONG));
+        let tree = start(root(&plan, &base, &compute, &control, &bus, &outcome), settings)?;
         let (tree, lock, watcher) = (Some(tree), Some(lock), Some(watcher));
-        Ok(Run { tree, control, events, bus, outcome, plan, lock, watcher })
+        Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
     }
 
     /// What happens, as it happens. Metrics may be missing where the listener lags; state changes never are.
@@ -150,6 +154,11 @@ impl Run {
     /// Pause, resume, stop.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Whether the device's work moves: for a guardian outside of this process.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(self.compute.clone())
     }
 
     /// Waits for the end for at most `within`.
@@ -195,9 +204,9 @@ impl Run {
 
     fn last_words(&self) -> Result<(), Fault> {
         let path = self.plan.folder.join("journal.jsonl");
-        let (mut journal, _) = Journal::open(self.plan.store.clone(), &path)?;
-        for event in self.bus.take() {
-            journal.note(journal::json(&event)?)?;
+        let (mut journal, base) = journal::open(self.plan.store.clone(), &path, &self.base)?;
+        for Numbered { number, event } in self.bus.take() {
+            journal.note_as(base + number, journal::json(&event)?)?;
         }
         journal.sync()
     }
@@ -218,13 +227,21 @@ fn plan(strategy: Strategy) -> Plan {
 }
 
 /// The whole tree.
-fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+fn root(
+    run: &RunPlan,
+    base: &Base,
+    compute: &Ref<ComputeActor>,
+    control: &Control,
+    bus: &Arc<Bus>,
+    outcome: &Arc<Lock<Option<Outcome>>>,
+) -> Team {
     let journal: Ref<JournalActor> = Ref::new("journal");
-    let (store, path) = (run.store.clone(), run.folder.join("journal.jsonl"));
+    let (store, path, base) = (run.store.clone(), run.folder.join("journal.jsonl"), base.clone());
+    let diary = move |_: &Hired| Ok(JournalActor::new(store.clone(), &path, base.clone()));
     let crew = Crew {
         data: Ref::new("data").patient(LONG),
         loss: Ref::new("loss"),
-        compute: Ref::new("compute").patient(LONG),
+        compute: compute.clone(),
         optimizer: Ref::new("optimizer").patient(LONG),
         checkpoint: Ref::new("checkpoint").patient(LONG),
         journal: journal.clone(),
@@ -233,13 +250,9 @@ fn root(run: &RunPlan, control: &Control, bus: &Arc<Bus>, outcome: &Arc<Lock<Opt
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
-    Team::new("run", top)
-        .child(Child::thread(&journal, move |_| Ok(JournalActor::new(store.clone(), &path))).watched(QUICK_WATCH))
-        .child(
-            Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome))))
-                .transient()
-                .significant(),
-        )
+    Team::new("run", top).child(Child::thread(&journal, diary).watched(QUICK_WATCH)).child(
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
+    )
 }
 
 /// The ordered domain of recovery.

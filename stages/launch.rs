@@ -4,7 +4,7 @@ use crate::data::{
     Corpus, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer, TrainOptions,
     Vocabulary, WindowOptions, Windows, prepare, tokenizer,
 };
-use crate::pipeline::resolved::{self, Frozen};
+use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
@@ -30,7 +30,7 @@ const MICRO_TOKENS: usize = 8192;
 /// Sequences that samples are drawn for at once.
 const STREAMS: usize = 4;
 /// The stage's folder.
-const STAGE_FOLDER: &str = "01-pretrain";
+pub(crate) const STAGE_FOLDER: &str = "01-pretrain";
 
 /// A run, ready but for its device: everything that `plan` shows and `run` needs.
 pub struct Launch {
@@ -141,21 +141,23 @@ impl Launch {
         let stage = self.stage().clone();
         let (micro_rows, micro_from) = match (stage.micro_batch, &before) {
             (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
-            (0, None) => (self.fitting_rows()?, "as many as fit".to_string()),
-            (rows, _) => (rows.min(stage.batch), "pleach.toml".to_string()),
+            (0, None) => (self.fitting_rows()?, "derived: as many as fit".to_string()),
+            (rows, _) => (rows.min(stage.batch), resolved::TYPED.to_string()),
         };
         self.frozen = Frozen { micro_rows, micro_from, ..self.frozen.clone() };
         let epoch = self.rows.div_ceil(stage.batch as u64);
         let (steps, steps_from) = match (stage.steps, stage.epochs, stage.minutes) {
-            (Some(steps), ..) => (steps, "pleach.toml".to_string()),
-            (_, Some(epochs), _) => (((epoch as f64 * epochs).round() as u64).max(1), format!("{epochs} epochs")),
+            (Some(steps), ..) => (steps, resolved::TYPED.to_string()),
+            (_, Some(epochs), _) => {
+                (((epoch as f64 * epochs).round() as u64).max(1), format!("derived: {epochs} epochs"))
+            }
             (.., Some(minutes)) => match &before {
                 Some(frozen) if !self.changes.iter().any(|change| change.contains("minutes")) => {
                     (frozen.steps, frozen.steps_from.clone())
                 }
-                _ => (self.steps_in(minutes)?, format!("{minutes} minutes at the measured speed")),
+                _ => (self.steps_in(minutes)?, format!("derived: {minutes} minutes at the measured speed")),
             },
-            _ => (epoch, "one epoch, the default".to_string()),
+            _ => (epoch, "derived: one epoch".to_string()),
         };
         self.frozen = Frozen { steps, steps_from, ..self.frozen.clone() };
         Ok(())
@@ -294,7 +296,7 @@ impl Launch {
 
     /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
     pub fn record(&self, typed: &str) -> Result<(), Fault> {
-        let text = resolved::write(&self.pipeline, self.stage(), &self.frozen);
+        let text = resolved::write(&self.pipeline, &self.config, &self.frozen);
         for (name, content) in [("pleach.toml", typed), ("resolved.toml", &text)] {
             pleach_runtime::store::replace(&*RunPlan::disk(), &self.folder.join(name), content.as_bytes())?;
         }
@@ -304,14 +306,14 @@ impl Launch {
     /// The run as the runtime starts it.
     pub fn run_plan(&self, failpoints: Failpoints) -> RunPlan {
         let (stage, steps) = (self.stage(), self.frozen.steps);
-        let each = |wish: Option<u64>, parts: u64| wish.unwrap_or((steps / parts).max(1));
+        let derived = Derived::of(stage, steps);
         let timing = Timing {
             steps,
-            eval_every: each(stage.eval_every, 10),
-            sample_every: each(stage.sample_every, 5),
+            eval_every: derived.eval_every,
+            sample_every: derived.sample_every,
             save_every: stage.save_every,
             save_period: Duration::from_secs_f64(stage.save_minutes * 60.0),
-            vault_every: if stage.vault_every > 0 { stage.vault_every } else { (steps / 100).clamp(1, 100) },
+            vault_every: derived.vault_every,
             milestones: stage.milestones,
         };
         let roles = vec![Role::policy(&self.config)];
@@ -353,7 +355,7 @@ fn schedule(stage: &Pretrain, steps: u64) -> Schedule {
         "wsd" => Decay::Wsd { share: stage.decay_share },
         _ => Decay::Cosine,
     };
-    let warmup = stage.warmup.unwrap_or((steps / 20).min(200));
+    let warmup = Derived::of(stage, steps).warmup;
     Schedule { learning_rate: stage.learning_rate, floor: stage.floor, warmup, steps, decay }
 }
 

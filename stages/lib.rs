@@ -4,6 +4,7 @@
 //! supervision, checkpoints) is [`runtime`]. The `pleach` program is built on [`launch`] alone.
 
 pub mod data;
+mod finished;
 pub mod launch;
 pub mod loss;
 pub mod model;

@@ -33,6 +33,7 @@ impl Model {
     /// A refusal that names what is missing or damaged.
     pub fn open(path: &Path) -> Result<Model, Refusal> {
         let folder = resolve(path)?;
+        verify(&folder)?;
         let config = read_config(&folder)?;
         let family = families::family_of(&config);
         let mut theirs = Vec::new();
@@ -93,6 +94,21 @@ pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
 fn unreadable(path: &Path, detail: &str) -> Refusal {
     let hint = "name a model folder (config.json, model.safetensors, tokenizer.json), a run, or a checkpoint";
     Refusal::new(format!("could not open the model \"{}\"", path.display()), detail, hint)
+}
+
+/// A checkpoint's files against its manifest, all that a model is made of. A plain model folder has no manifest.
+fn verify(folder: &Path) -> Result<(), Refusal> {
+    let is_one = folder.file_name().and_then(|name| name.to_str()).and_then(store::parse_name).is_some();
+    if !is_one && !folder.join(store::MANIFEST).exists() {
+        return Ok(());
+    }
+    let needed = |name: &str| ![store::OPTIMIZER, store::STATE].contains(&name);
+    let whole =
+        store::read_manifest(&Disk, folder).and_then(|manifest| store::verify_files(&Disk, folder, &manifest, &needed));
+    whole.map_err(|damage| {
+        let what = format!("the checkpoint \"{}\" is damaged", folder.display());
+        damage.refuse(what, "name another checkpoint or the model folder beside it; `pleach run` trains it anew")
+    })
 }
 
 /// The folder that holds config.json and weights.

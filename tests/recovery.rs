@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A run of a second: a tiny model on a few stories, evaluated, sampled and saved on the way.
-fn toml(threads: usize, prefetch: usize) -> String {
+pub(crate) fn toml(threads: usize, prefetch: usize) -> String {
     format!(
         "name = \"r\"\nseed = 5\ndevice = \"cpu\"\nthreads = {threads}\n[model]\nshape = \"qwen3\"\nlayers = 1\nwidth = 16\n\
          heads = 2\nkv_heads = 1\ncontext = 16\ndropout = 0.1\n[[stage]]\nkind = \"pretrain\"\ndata = \"world:30\"\n\
@@ -20,7 +20,7 @@ fn toml(threads: usize, prefetch: usize) -> String {
 }
 
 /// Prepares once, copies from there: preparing is not what is tested here.
-fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
     let folder = place.join(name);
     let prepared = place.join("prepared");
     if !prepared.join("data").is_dir() {
@@ -35,7 +35,7 @@ fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// Runs to the end under planned failures; the events and the end.
-fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
+pub(crate) fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
     let launch = Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap();
     let lock = RunLock::take(folder).unwrap();
     let mut run = Run::start(launch.run_plan(failpoints), lock).unwrap();
@@ -112,6 +112,55 @@ fn threads_and_prefetch_change_no_bit() {
         let found = bits(&here);
         assert!(*first.get_or_insert_with(|| found.clone()) == found, "{threads} threads, prefetch {prefetch}");
     }
+}
+
+/// Whoever writes the journal may die before or after it wrote: each event stands there once, in order.
+#[test]
+fn an_event_stands_in_the_journal_once() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    // Without the measured numbers: JSON may round their last bit.
+    let named = |event: &serde_json::Value| {
+        ["event", "step", "what", "child", "generation", "how"].map(|field| event[field].to_string()).join(" ")
+    };
+    for (name, deed) in [("before", Deed::Panic), ("after", Deed::PanicAfter)] {
+        let here = folder(place.path(), name, &text);
+        let mut told = Vec::new();
+        // The second run has nothing to train, and comes to a journal that has records.
+        for _ in 0..2 {
+            let failpoints = [1, 4].iter().fold(Failpoints::none(), |f, &at| f.at("journal", "Note", at, deed.clone()));
+            let (end, events) = run(&here, &text, failpoints.clone());
+            assert_eq!((end, failpoints.left()), (RunEnd::Finished, 0));
+            told.extend(events.iter().map(|event| named(&serde_json::to_value(event).unwrap())));
+        }
+        let disk = std::sync::Arc::new(pleach::runtime::store::Disk);
+        let records = pleach::runtime::store::Follower::read_all(disk, &here.join("journal.jsonl")).unwrap();
+        let written: Vec<String> = records.into_iter().map(|record| named(&record.fields.into())).collect();
+        assert_eq!(written, told, "died {name} writing");
+    }
+}
+
+/// A device that does not come back from a call shows no sign of life; one that works, or a run that ended, does.
+#[test]
+fn the_pulse_stands_still_while_the_device_hangs() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    let here = folder(place.path(), "pulse", &text);
+    let hang = Failpoints::none().at("compute", "Learn", 6, Deed::Delay(Duration::from_secs(3)));
+    let launch = Launch::new(&Pipeline::parse(&text).unwrap(), &here, &here, &mut |_| true).unwrap();
+    let mut run = Run::start(launch.run_plan(hang), RunLock::take(&here).unwrap()).unwrap();
+    let mut pulse = run.pulse();
+    let (mut still, mut longest) = (0, 0);
+    let end = loop {
+        if let Some(end) = run.wait(Duration::from_millis(100)) {
+            break end;
+        }
+        still = if pulse.moves() { 0 } else { still + 1 };
+        longest = longest.max(still);
+    };
+    assert_eq!(end, RunEnd::Finished);
+    assert!((20..=32).contains(&longest), "it stood still for {longest} looks of 100 ms");
+    assert!(pulse.moves() && pulse.moves(), "a run that has ended does not hang");
 }
 
 /// A crash loop ends with words, the newest checkpoint whole.

@@ -226,6 +226,17 @@ fn verify(store: &dyn Store, place: &Path, written: &Manifest) -> Result<(), Dam
     Ok(())
 }
 
+/// Compares the files of a checkpoint that `wanted` says with the hashes in its manifest.
+pub fn verify_files(
+    store: &dyn Store,
+    folder: &Path,
+    manifest: &Manifest,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Damage> {
+    let mut wanted = manifest.files.iter().filter(|file| wanted(&file.name));
+    wanted.try_for_each(|file| with_hash(store, folder, file, &mut |_| Ok(())))
+}
+
 /// Loads a checkpoint folder, all of it hashed; without `optimizer`, its moments are left on the disk, unread.
 pub fn load(store: &dyn Store, folder: &Path, optimizer: bool) -> Result<Checkpoint, Damage> {
     let manifest = read_manifest(store, folder)?;

@@ -101,16 +101,26 @@ impl Journal {
     /// Adds a record, an object of fields; its number. It survives the process at once and a power cut after
     /// [`Self::sync`].
     pub fn note(&mut self, fields: Value) -> Result<u64, Fault> {
+        let n = self.next;
+        self.note_as(n, fields).map(|_| n)
+    }
+
+    /// Adds a record under a number of the caller's; false, and nothing is written, where the journal is past that
+    /// number: who does not know whether a record was added may add it again. Numbers may be left out.
+    pub fn note_as(&mut self, n: u64, fields: Value) -> Result<bool, Fault> {
+        if n < self.next {
+            return Ok(false);
+        }
         let Value::Object(fields) = fields else { panic!("a journal record is an object, not {fields}") };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        let line = line_of(self.next, time, fields);
+        let line = line_of(n, time, fields);
         assert!(line.len() <= MAX_LINE, "a journal record of {} bytes", line.len());
         // Written at the known end: what a failed write left there is cut first.
         let durable = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_EVERY);
         self.append(line.as_bytes(), durable)?;
         self.unsynced = if durable { None } else { self.unsynced.or(Some(Instant::now())) };
-        self.next += 1;
-        Ok(self.next - 1)
+        self.next = n + 1;
+        Ok(true)
     }
 
     /// Makes all records so far durable. After an error what is not durable stays unknown, and the run should say so.

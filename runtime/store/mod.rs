@@ -48,7 +48,9 @@ mod tensors;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-pub use checkpoint::{Checkpoint, MODEL, OPTIMIZER, STATE, Sections, Snapshot, load, name_of, parse_name, save};
+pub use checkpoint::{
+    Checkpoint, MODEL, OPTIMIZER, STATE, Sections, Snapshot, load, name_of, parse_name, save, verify_files,
+};
 pub use damage::Damage;
 pub use disk::Disk;
 pub use folder::{RunFolder, Saved, reserve};

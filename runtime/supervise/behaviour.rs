@@ -78,6 +78,11 @@ impl Hired {
         HERE.with_borrow(Clone::clone)
     }
 
+    /// A sign of life of whoever works on this thread, where that is a child at all.
+    pub(crate) fn beat_here() {
+        HERE.with_borrow(|here| here.as_ref().map(Hired::beat));
+    }
+
     /// From now on this thread works for this child: what it asks others ends when the child is told to stop.
     pub(crate) fn settle(&self) {
         HERE.set(Some(self.clone()));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use pleach_sync::Heartbeat;
+use pleach_sync::{Busy, Heartbeat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::behaviour::{Behaviour, Hired};
@@ -145,6 +145,11 @@ impl<B: Behaviour> Ref<B> {
     /// The current generation; 0 before the first.
     pub fn generation(&self) -> u64 {
         self.slot.heart.generation()
+    }
+
+    /// Whether it works on something now, and since when it has given no sign of life.
+    pub fn busy(&self) -> Option<Busy> {
+        self.slot.heart.busy()
     }
 
     /// Asks and waits for the answer without blocking; inside a tree's own event loops only (it needs their timer).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pleach_sync::Busy;
+pub use pleach_sync::Busy;
 
 /// What a look at the children finds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub stages: Vec<Pretrain>,
     /// The tables as they were understood, for `resolved.toml`.
     pub written: Table,
+    /// Keys of the top whose values a flag of the command line gave, for the same.
+    pub flags: Vec<&'static str>,
 }
 
 /// `[model]`.
@@ -313,21 +315,26 @@ impl Pipeline {
                 .and_then(|value| u64::try_from(value).ok())
                 .ok_or_else(|| refuse(format!("{key} = {value}"), "it must be a whole number from 0 up")),
         };
-        let name = string("name", "run")?;
-        if !pleach_runtime::store::is_plain_name(&name) {
-            let hint = "a run's name is a folder's: letters, digits, '.', '_' and '-', not led by a dot";
-            return Err(refuse(format!("name = \"{name}\""), hint));
-        }
         Ok(Pipeline {
-            name,
+            name: plain(string("name", "run")?)?,
             seed: count("seed")?,
             device: string("device", "auto")?,
             threads: count("threads")? as usize,
             model: typed(model, "[model]")?,
             stages: list,
             written,
+            flags: Vec::new(),
         })
     }
+}
+
+/// A run's name names its folder.
+fn plain(name: String) -> Result<String, Refusal> {
+    if pleach_runtime::store::is_plain_name(&name) {
+        return Ok(name);
+    }
+    let hint = "a run's name is a folder's: letters, digits, '.', '_' and '-', not led by a dot";
+    Err(Refusal::new(WHAT, format!("name = \"{name}\""), hint))
 }
 
 fn typed<T: for<'a> Deserialize<'a>>(table: Table, where_: &str) -> Result<T, Refusal> {

@@ -2,6 +2,7 @@
 
 use super::{Pipeline, Pretrain};
 use pleach_runtime::fault::Refusal;
+use pleach_runtime::model::config::{ModelConfig, Positions};
 use toml::{Table, Value};
 
 /// What is derived at a run's first start, and kept for ever after.
@@ -17,35 +18,116 @@ pub struct Frozen {
     pub micro_from: String,
 }
 
+/// What follows from the number of steps where the pipeline file is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// Steps of warm-up.
+    pub warmup: u64,
+    /// Steps between evaluations.
+    pub eval_every: u64,
+    /// Steps between samples.
+    pub sample_every: u64,
+    /// Steps between copies in memory.
+    pub vault_every: u64,
+}
+
+impl Derived {
+    /// The values of a stage of so many steps: as written, else derived.
+    pub fn of(stage: &Pretrain, steps: u64) -> Derived {
+        Derived {
+            warmup: stage.warmup.unwrap_or((steps / 20).min(200)),
+            eval_every: stage.eval_every.unwrap_or((steps / 10).max(1)),
+            sample_every: stage.sample_every.unwrap_or((steps / 5).max(1)),
+            vault_every: if stage.vault_every > 0 { stage.vault_every } else { (steps / 100).clamp(1, 100) },
+        }
+    }
+}
+
+/// A value and where it comes from: `pleach.toml`, `flag --NAME`, `default`, `derived: HOW`, or frozen before.
+type Origin = (Value, String);
+
 /// The text of resolved.toml.
-pub fn write(pipeline: &Pipeline, stage: &Pretrain, frozen: &Frozen) -> String {
+pub fn write(pipeline: &Pipeline, config: &ModelConfig, frozen: &Frozen) -> String {
     let mut out = String::from("# Every value of this run. It is written by pleach; edit pleach.toml instead.\n");
-    let written = |table: Option<&Table>, key: &str| table.is_some_and(|table| table.contains_key(key));
-    let origin = |yes: bool| if yes { "pleach.toml" } else { "default" };
-    let top = [
-        ("name", Value::from(pipeline.name.clone())),
-        ("seed", Value::from(pipeline.seed as i64)),
-        ("device", Value::from(pipeline.device.clone())),
-        ("threads", Value::from(pipeline.threads as i64)),
-    ];
-    for (key, value) in top {
-        out.push_str(&format!("{key} = {value} # {}\n", origin(pipeline.written.contains_key(key))));
+    let name = Value::from(pipeline.name.clone());
+    for (key, value) in std::iter::once(("name".to_string(), name)).chain(as_top(pipeline)) {
+        let origin = match (pipeline.flags.iter().any(|flag| *flag == key), pipeline.written.contains_key(&key)) {
+            (true, _) => format!("flag --{key}"),
+            (_, true) => TYPED.into(),
+            _ => "default".into(),
+        };
+        out.push_str(&format!("{key} = {value} # {origin}\n"));
     }
+    put_title(&mut out, "[model]");
     let model = pipeline.written.get("model").and_then(Value::as_table);
-    out.push_str("\n[model]\n");
-    for (key, value) in as_table(&pipeline.model) {
-        out.push_str(&format!("{key} = {value} # {}\n", origin(written(model, &key))));
+    for key in ["vocab"].into_iter().chain(super::keys::MODEL.iter().map(|key| key.name)) {
+        let typed = model.and_then(|model| model.get(key)).map(|value| (value.clone(), TYPED.to_string()));
+        if let Some((value, origin)) = typed.or_else(|| model_value(pipeline, config, key)) {
+            out.push_str(&format!("{key} = {value} # {origin}\n"));
+        }
     }
+    put_title(&mut out, "[[stage]]");
     let stages = pipeline.written.get("stage").and_then(Value::as_array);
-    let typed = stages.and_then(|stages| stages.first()).and_then(Value::as_table);
-    out.push_str("\n[[stage]]\n");
-    for (key, value) in as_table(stage) {
-        out.push_str(&format!("{key} = {value} # {}\n", origin(written(typed, &key))));
+    let stage = stages.and_then(|stages| stages.first()).and_then(Value::as_table);
+    for key in super::keys::PRETRAIN.iter().map(|key| key.name) {
+        let typed = stage.and_then(|stage| stage.get(key));
+        // A zero that was typed leaves these two open.
+        let open = ["micro_batch", "vault_every"].contains(&key) && typed.is_some_and(|v| v.as_integer() == Some(0));
+        let typed = typed.filter(|_| !open).map(|value| (value.clone(), TYPED.to_string()));
+        if let Some((value, origin)) = typed.or_else(|| stage_value(&pipeline.stages[0], frozen, key)) {
+            out.push_str(&format!("{key} = {value} # {origin}\n"));
+        }
     }
-    out.push_str("\n[frozen]\n");
+    put_title(&mut out, "[frozen]");
     out.push_str(&format!("steps = {} # {}\n", frozen.steps, frozen.steps_from));
     out.push_str(&format!("micro_rows = {} # {}\n", frozen.micro_rows, frozen.micro_from));
     out
+}
+
+/// The origin of what a person typed.
+pub const TYPED: &str = "pleach.toml";
+
+fn put_title(out: &mut String, title: &str) {
+    out.push_str(&format!("\n{title}\n"));
+}
+
+/// A value of `[model]` that nobody typed; None where this shape has none.
+fn model_value(pipeline: &Pipeline, config: &ModelConfig, key: &str) -> Option<Origin> {
+    let shape = pipeline.model.shape.as_deref().unwrap_or("depth");
+    let dial = shape == "depth";
+    let value = match key {
+        "shape" => Value::from(shape),
+        "depth" => dial.then(|| Value::from(config.layers as i64))?,
+        "biases" => (shape == "gpt2").then(|| Value::from(config.qkv_bias))?,
+        "rope_theta" => match config.positions {
+            Positions::Rotary { theta } => Value::from(f64::from(theta)),
+            Positions::Learned => return None,
+        },
+        _ => as_table(config).remove(key)?,
+    };
+    let origin = match key {
+        "shape" | "depth" | "context" | "dropout" | "biases" | "rope_theta" | "feed_forward" => "default",
+        "width" | "layers" | "tied" if !dial => "default",
+        "vocab" => "derived: the tokenizer's",
+        _ if dial => "derived: from depth",
+        _ => "derived: from width and heads",
+    };
+    Some((value, origin.to_string()))
+}
+
+/// A value of the stage that nobody typed; None where there is none (the other ways to say how long it lasts).
+fn stage_value(stage: &Pretrain, frozen: &Frozen, key: &str) -> Option<Origin> {
+    let derived = Derived::of(stage, frozen.steps);
+    let (number, origin) = match key {
+        "steps" => (frozen.steps, frozen.steps_from.as_str()),
+        "micro_batch" => (frozen.micro_rows as u64, frozen.micro_from.as_str()),
+        "warmup" => (derived.warmup, "derived: a twentieth of the steps, at most 200"),
+        "eval_every" => (derived.eval_every, "derived: a tenth of the steps"),
+        "sample_every" => (derived.sample_every, "derived: a fifth of the steps"),
+        "vault_every" => (derived.vault_every, "derived: a hundredth of the steps, at most 100"),
+        _ => return as_table(stage).remove(key).map(|value| (value, "default".to_string())),
+    };
+    Some((Value::from(number as i64), origin.to_string()))
 }
 
 /// The frozen values of an earlier start.

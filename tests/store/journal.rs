@@ -37,6 +37,19 @@ fn numbers(disk: &Memory) -> Vec<u64> {
 }
 
 #[test]
+fn a_record_that_is_added_again_under_its_number_stands_there_once() {
+    let disk = with_records(2);
+    for again in 0..2 {
+        let (mut journal, _) = Journal::open(store(&disk), &path()).unwrap();
+        assert!(!journal.note_as(1, json!({"i": 1})).unwrap());
+        for n in [2, 5] {
+            assert_eq!(journal.note_as(n, json!({"i": n})).unwrap(), again == 0, "record {n}");
+        }
+    }
+    assert_eq!(numbers(&disk), [0, 1, 2, 5]);
+}
+
+#[test]
 fn a_record_is_a_json_line_with_a_number_and_a_checksum() {
     let disk = with_records(2);
     let text = String::from_utf8(bytes(&disk)).unwrap();

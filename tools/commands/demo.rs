@@ -3,6 +3,7 @@
 use super::Answer;
 use super::generate::{DeviceArgs, engine};
 use super::guardian::{guard, is_worker};
+use super::life;
 use super::run::train;
 use crate::show::live::Style;
 use clap::Parser;
@@ -48,6 +49,7 @@ pub fn run(args: &Args) -> Answer {
     if !is_worker() {
         return guard(&folder);
     }
+    let life = life::show();
     let typed = pipeline(args, name);
     let pipeline = Pipeline::parse(&typed)?;
     let style = if args.json { Style::Json } else { Style::Words };
@@ -55,7 +57,7 @@ pub fn run(args: &Args) -> Answer {
         eprintln!("A small model will learn {} for about {} minutes.", subject(args), args.minutes);
     }
     let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let code = train(&pipeline, &typed, &base, &folder, style)?;
+    let code = train(&pipeline, &typed, &base, &folder, style, &life)?;
     if code != 0 {
         return Ok(code);
     }

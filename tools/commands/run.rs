@@ -1,6 +1,7 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
 use super::guardian::{guard, is_worker, watch_guardian};
+use super::life::{self, Life};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
 use crate::show::{curve, report};
@@ -10,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::control;
+use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, Refusal};
 use pleach::runtime::run::{Run, RunEnd};
 use pleach::runtime::store::RunLock;
@@ -60,9 +62,10 @@ pub fn run(args: &Args) -> Answer {
     if !is_worker() {
         return guard(&folder);
     }
+    let life = life::show();
     let style = if args.json { Style::Json } else { Style::Words };
     let base = base_of(&args.pipeline);
-    train(&pipeline, &typed, &base, &folder, style)
+    train(&pipeline, &typed, &base, &folder, style, &life)
 }
 
 /// The pipeline with its flags, its text, and its run folder.
@@ -71,9 +74,11 @@ pub fn opened(args: &PipelineArgs) -> Result<(Pipeline, String, PathBuf), Refusa
     let typed = std::fs::read_to_string(&args.pipeline).unwrap_or_default();
     if let Some(device) = &args.device {
         pipeline.device = device.clone();
+        pipeline.flags.push("device");
     }
     if let Some(threads) = args.threads {
         pipeline.threads = threads;
+        pipeline.flags.push("threads");
     }
     let runs = args.runs.clone().unwrap_or_else(|| base_of(&args.pipeline).join("runs"));
     let folder = runs.join(&pipeline.name);
@@ -112,7 +117,7 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals
 }
 
 /// Trains to the end and says what to do next; the exit code.
-pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style) -> Answer {
+pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, life: &Life) -> Answer {
     let again = &again();
     let signals = Signals::listen();
     let lock = own(folder)?;
@@ -125,6 +130,10 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         }
         other => other.map_err(words)?,
     };
+    if let Some(model) = launch.finished().map_err(words)? {
+        say_finished(&launch, &model, style);
+        return Ok(0);
+    }
     launch.check_fit().map_err(words)?;
     launch.check_disk().map_err(words)?;
     launch.record(typed).map_err(words)?;
@@ -135,6 +144,7 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         }
     }
     let run = Run::start(launch.run_plan(Failpoints::none()), lock).map_err(words)?;
+    life.follow(run.pulse());
     let end = follow(run, style, &signals);
     finish(folder, &end, style, again);
     match end {
@@ -142,6 +152,17 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         RunEnd::Stopped if signals.count() > 0 => Ok(signals.code()),
         end => Ok(end.code()),
     }
+}
+
+/// Nothing is left to train: says so, and changes no file.
+fn say_finished(launch: &Launch, model: &Path, style: Style) {
+    let why = format!("all {} steps are made; the model lies in {}", launch.frozen.steps, model.display());
+    if style == Style::Json {
+        return Live::new(style).show(&Event::Ended { how: "finished".into(), why });
+    }
+    let folder = launch.folder.display();
+    eprintln!("the run is finished: {why}");
+    eprintln!("next: pleach chat {folder}   or more steps in the pipeline file, or another name for a new run");
 }
 
 /// This command as it was typed: it is what resumes.

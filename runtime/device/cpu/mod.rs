@@ -28,6 +28,7 @@ use self::memory::{Block, Built, Memory, Step};
 use self::share::Team;
 use super::{Device, Facts, Held, ProgramId};
 use crate::fault::{Fault, FaultKind};
+use crate::supervise::Hired;
 use crate::tape::Program;
 
 /// Words that a piece of `clear` sets to zero.
@@ -183,7 +184,14 @@ impl Device for Cpu {
     fn run_calls(&mut self, program: ProgramId, from: usize, to: usize, tick: &Tick) -> Result<(), Fault> {
         let (memory, team) = (&mut self.memory, &self.team);
         let steps = &self.programs[program.0].steps[from..to];
-        team.enter(|| steps.iter().for_each(|step| run_step(memory, team, step, tick)));
+        let here = Hired::here();
+        team.enter(|| {
+            for step in steps {
+                run_step(memory, team, step, tick);
+                // A large step takes long in all, but none of its calls does.
+                here.as_ref().map(Hired::beat);
+            }
+        });
         Ok(())
     }
 

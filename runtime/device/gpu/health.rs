@@ -2,6 +2,7 @@
 
 use super::adapter::now;
 use crate::fault::{Fault, FaultKind};
+use crate::supervise::Hired;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -186,6 +187,7 @@ impl Link {
         let Some(flight) = self.flights.pop_front() else { return Ok(false) };
         let asked = Instant::now();
         self.wait(flight.index.clone())?;
+        Hired::beat_here();
         let end = Instant::now();
         // A wait that took no time found the work done long ago: its end is only an upper bound.
         let sharp_end = end - asked > Duration::from_micros(30);

@@ -1,0 +1,59 @@
+//! resolved.toml: every value with where it truly comes from.
+
+use pleach::pipeline::Pipeline;
+use pleach::pipeline::resolved::{Frozen, read, write};
+
+#[test]
+fn every_value_has_its_origin() {
+    let text = "seed = 5\nthreads = 1\n[model]\nshape = \"gpt2\"\nn_layer = 2\ndropout = 0.1\n[[stage]]\n\
+                data = \"world:40\"\nminutes = 3\nlr = 2e-3\nvault_every = 0\neval_every = 7\n";
+    let mut pipeline = Pipeline::parse(text).unwrap();
+    (pipeline.threads, pipeline.device) = (2, "cpu".into());
+    pipeline.flags = vec!["threads", "device"];
+    let config = pipeline.model.config(100).unwrap();
+    let (steps_from, micro_from) = ("derived: 3 minutes".to_string(), "derived: as many as fit".to_string());
+    let frozen = Frozen { steps: 1000, steps_from, micro_rows: 8, micro_from };
+    let resolved = write(&pipeline, &config, &frozen);
+    let lines: Vec<&str> = resolved.lines().collect();
+    for line in [
+        "name = \"run\" # default",
+        "seed = 5 # pleach.toml",
+        "threads = 2 # flag --threads",
+        "device = \"cpu\" # flag --device",
+        "vocab = 100 # derived: the tokenizer's",
+        "shape = \"gpt2\" # pleach.toml",
+        "layers = 2 # pleach.toml",
+        "width = 256 # default",
+        "heads = 4 # derived: from width and heads",
+        "dropout = 0.1 # pleach.toml",
+        "learning_rate = 0.002 # pleach.toml",
+        "batch = 16 # default",
+        "minutes = 3 # pleach.toml",
+        "steps = 1000 # derived: 3 minutes",
+        "micro_batch = 8 # derived: as many as fit",
+        "warmup = 50 # derived: a twentieth of the steps, at most 200",
+        "eval_every = 7 # pleach.toml",
+        "sample_every = 200 # derived: a fifth of the steps",
+        "vault_every = 10 # derived: a hundredth of the steps, at most 100",
+    ] {
+        assert!(lines.contains(&line), "{line} is missing in\n{resolved}");
+    }
+    assert!(!resolved.contains("epochs =") && !resolved.contains("depth ="), "{resolved}");
+    let kept = read(&resolved).expect("it is read at the next start");
+    assert_eq!((kept.steps, kept.micro_rows), (1000, 8));
+}
+
+#[test]
+fn a_flag_of_the_command_is_no_default() {
+    let place = tempfile::tempdir().unwrap();
+    crate::kill::write_pipeline(place.path());
+    let file = place.path().join("pleach.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("device = \"cpu\"\n", "");
+    std::fs::write(&file, text).unwrap();
+    let mut command = std::process::Command::new(crate::kill::program());
+    let output = command.args(["run", "pleach.toml", "--device", "cpu"]).current_dir(place.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let resolved = std::fs::read_to_string(place.path().join("runs/r/resolved.toml")).unwrap();
+    assert!(resolved.contains("device = \"cpu\" # flag --device\n"), "{resolved}");
+    assert!(resolved.contains("threads = 1 # pleach.toml\n"), "{resolved}");
+}
