@@ -221,7 +221,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// activation.
 pub const PAIR: Pair = Pair {
     name: "activation",
-    wgsl: include_str!("activation.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL],
     cases,

@@ -119,7 +119,6 @@ fn cases() -> Vec<Case> {
 /// adamw.
 pub const PAIR: Pair = Pair {
     name: "adamw",
-    wgsl: include_str!("adamw.wgsl"),
     ops: &[&APPLY],
     kernels: &[&KERNEL],
     cases,

@@ -139,7 +139,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// add.
 pub const PAIR: Pair = Pair {
     name: "add",
-    wgsl: include_str!("add.wgsl"),
     ops: &[&FORWARD, &ACCUMULATE],
     kernels: &[&FORWARD_KERNEL, &ACCUMULATE_KERNEL],
     cases,

@@ -252,7 +252,6 @@ pub fn spans(seen: &[(u32, u32)]) -> Vec<u32> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "attention",
-    wgsl: include_str!("attention.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: lower::KERNELS,
     cases: cases::cases,

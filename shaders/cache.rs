@@ -111,7 +111,6 @@ fn cases() -> Vec<Case> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "cache",
-    wgsl: include_str!("cache.wgsl"),
     ops: &[&APPEND],
     kernels: &[&APPEND_KERNEL],
     cases,

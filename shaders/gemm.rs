@@ -1,5 +1,6 @@
 //! How a GPU cuts a product: blocks, parts of the depth, shards of the weights. Serves `matmul` and `head`.
 
+use crate::grid::bands;
 use crate::matmul::Params;
 use crate::reduce::emit_columns;
 use crate::spec::{Access, Call, Caps, Cost, Kernel, Lowering, Region, Tensor};
@@ -284,7 +285,35 @@ pub fn emit(l: &mut Lowering<'_>, p: &Product) {
     emit_columns(l, scratch, c, parts, size, p.scale, p.acc);
 }
 
+/// Dispatches a product, in bands of whole row blocks where one would take too long. `p` has the offsets of `params`.
 fn dispatch(l: &mut Lowering<'_>, p: &Product, cut: &Cut, params: &KernelParams, c: Region, parts: u32) {
+    let (rows, cols, depth) = (p.rows as f64, p.cols as f64, p.depth as f64);
+    let bytes = 4.0 * (rows * depth + cols * depth + rows * cols * f64::from(parts));
+    let cost = Cost { flops: 2.0 * rows * cols * depth, bytes };
+    let step = if p.variant == Variant::Tn { 1 } else { params.lda };
+    for (first, blocks, cost) in bands(p.rows.div_ceil(cut.rows), cost, &l.caps.dispatch) {
+        let first = first * cut.rows;
+        let rows = (blocks * cut.rows).min(p.rows - first);
+        let params = KernelParams {
+            rows: rows as u32,
+            a_offset: params.a_offset + first as u32 * step,
+            c_offset: params.c_offset + first as u32 * params.ldc,
+            ..*params
+        };
+        let grid = [p.cols.div_ceil(cut.cols) as u32, blocks as u32, parts];
+        dispatch_band(l, p, cut, &params, c, grid, cost);
+    }
+}
+
+fn dispatch_band(
+    l: &mut Lowering<'_>,
+    p: &Product,
+    cut: &Cut,
+    params: &KernelParams,
+    c: Region,
+    grid: [u32; 3],
+    cost: Cost,
+) {
     let four = |m: &Matrix| m.stride.is_multiple_of(4) && m.offset.is_multiple_of(4);
     let vec = if four(&p.a) && four(&p.b) && four(&p.c) { 4 } else { 1 };
     let mut defines =
@@ -307,10 +336,7 @@ fn dispatch(l: &mut Lowering<'_>, p: &Product, cut: &Cut, params: &KernelParams,
             }
         }
     };
-    let grid = [p.cols.div_ceil(cut.cols) as u32, p.rows.div_ceil(cut.rows) as u32, parts];
-    let (rows, cols, depth) = (p.rows as f64, p.cols as f64, p.depth as f64);
-    let bytes = 4.0 * (rows * depth + cols * depth + rows * cols * f64::from(parts));
-    l.dispatch_with(kernel, params, &bindings, grid, Cost { flops: 2.0 * rows * cols * depth, bytes }, &defines, &[]);
+    l.dispatch_with(kernel, params, &bindings, grid, cost, &defines, &[]);
 }
 
 /// A whole activation as a matrix of rows.

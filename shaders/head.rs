@@ -350,7 +350,6 @@ fn cases() -> Vec<Case> {
 /// head.
 pub const PAIR: Pair = Pair {
     name: "head",
-    wgsl: include_str!("head.wgsl"),
     ops: &[&FORWARD, &TRAIN],
     kernels: &[&ROWS_KERNEL, &ROWS_TRAIN_KERNEL],
     cases,

@@ -285,7 +285,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "head_norm",
-    wgsl: include_str!("head_norm.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &PARTIAL_KERNEL, &TOTAL_KERNEL],
     cases,

@@ -286,7 +286,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "layer_norm",
-    wgsl: include_str!("layer_norm.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &PARTIAL_KERNEL, &GAIN_KERNEL, &BIAS_KERNEL],
     cases,

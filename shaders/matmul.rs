@@ -253,7 +253,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// matmul.
 pub const PAIR: Pair = Pair {
     name: "matmul",
-    wgsl: gemm::SOURCE,
     ops: &[&FORWARD, &DX, &DW],
     kernels: gemm::KERNELS,
     cases,

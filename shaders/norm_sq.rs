@@ -147,7 +147,6 @@ fn cases() -> Vec<Case> {
 /// norm_sq.
 pub const PAIR: Pair = Pair {
     name: "norm_sq",
-    wgsl: include_str!("norm_sq.wgsl"),
     ops: &[&PARTIAL, &TOTAL],
     kernels: &[&PARTIAL_KERNEL, &TOTAL_KERNEL],
     cases,

@@ -38,12 +38,10 @@ pub struct GradientCheck {
     pub record: fn(&mut dyn Recorder, &[Tensor]) -> Tensor,
 }
 
-/// One pair of neighbouring files: `name.wgsl` and `name.rs`.
+/// One pair of neighbouring files: `name.wgsl` and `name.rs` (further texts and modules in the folder `name/`).
 pub struct Pair {
     /// The files' stem.
     pub name: &'static str,
-    /// The template text.
-    pub wgsl: &'static str,
     /// Its ops, forward first.
     pub ops: &'static [&'static Op],
     /// Its entry points.

@@ -226,7 +226,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "rms_norm",
-    wgsl: include_str!("rms_norm.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&FORWARD_KERNEL, &BACKWARD_KERNEL, &PARTIAL_KERNEL, &TOTAL_KERNEL],
     cases,

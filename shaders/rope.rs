@@ -188,7 +188,6 @@ fn gradients() -> Vec<GradientCheck> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "rope",
-    wgsl: include_str!("rope.wgsl"),
     ops: &[&FORWARD, &BACKWARD],
     kernels: &[&ROTATE_KERNEL],
     cases,

@@ -187,7 +187,6 @@ fn cases() -> Vec<Case> {
 /// The pair.
 pub const PAIR: Pair = Pair {
     name: "sample",
-    wgsl: include_str!("sample.wgsl"),
     ops: &[&PICK],
     kernels: &[&SCALE_KERNEL, &PICK_KERNEL],
     cases,

@@ -355,6 +355,14 @@ pub struct Caps {
     pub fill: u32,
     /// Invocations per workgroup at most (256 everywhere).
     pub invocations: u32,
+    /// Most work of one dispatch, where its kind of work can grow without bound (products, attention): such a call is
+    /// cut into several ([`crate::grid::bands`]), which changes no bit. Infinite where nothing hurries.
+    pub dispatch: Cost,
+}
+
+impl Cost {
+    /// No bound.
+    pub const INFINITE: Cost = Cost { flops: f64::INFINITY, bytes: f64::INFINITY };
 }
 
 impl Caps {

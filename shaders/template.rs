@@ -15,7 +15,7 @@
 use crate::spec::Kernel;
 
 /// Texts that kernels may import, by name.
-const SNIPPETS: &[(&str, &str)] = &[
+pub const SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
     ("grid", include_str!("shared/grid.wgsl")),
     ("lanes", include_str!("shared/lanes.wgsl")),

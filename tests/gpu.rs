@@ -361,6 +361,6 @@ fn program_ids_name_programs_in_order() {
 /// The caps that the specs' own tests rely on.
 #[test]
 fn caps_shard_by_whole_blocks_of_rows() {
-    let caps = Caps { binding_words: 16384, software: true, fill: 8, invocations: 256 };
+    let caps = Caps { binding_words: 16384, software: true, fill: 8, invocations: 256, dispatch: Cost::INFINITE };
     assert_eq!(caps.shards(&Shape::new(&[300, 100])), [(0, 128), (128, 128), (256, 44)]);
 }

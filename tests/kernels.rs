@@ -6,9 +6,11 @@ use crate::adapters::{Adapter, on};
 use crate::local::expected;
 use pleach_runtime::device::gpu::{Gpu, Options};
 use pleach_runtime::device::{Device, ProgramId};
+use pleach_runtime::engine::layout::{AdamW, Layout, Role, Shapes};
+use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::tape::{Activation, Program};
 use pleach_shaders::PAIRS;
-use pleach_shaders::spec::{Call, Caps, Case, Dtype, Lowering, Pair, Tensor, Tolerance};
+use pleach_shaders::spec::{Call, Caps, Case, Cost, Dtype, Lowering, Pair, Tensor, Tolerance};
 
 /// The results of a case: the bits of each written tensor.
 type Bits = Vec<Vec<u32>>;
@@ -183,6 +185,80 @@ fn every_lowering_follows_the_spec_with_the_same_bits_checked_and_in_slots() {
                     }
                 }
             });
+        }
+    }
+}
+
+/// Ops whose work on one call has no bound but that of `Caps::dispatch`.
+const CUT: &[&str] = &[
+    "matmul.forward",
+    "matmul.dx",
+    "matmul.dw",
+    "attention.forward",
+    "attention.backward",
+    "head.forward",
+    "head.train",
+];
+
+fn dispatches(call: &Call, caps: &Caps) -> usize {
+    let mut lowering = Lowering::new(caps);
+    (call.op.lower)(call, &mut lowering);
+    lowering.dispatches.len()
+}
+
+/// Compares a pair's cases as single dispatches with the same in dispatches of at most `flops`.
+fn cut_like_whole(gpu: &mut Gpu, place: &str, pair: &Pair, whole: Caps, flops: f64) {
+    let cut = Caps { dispatch: Cost { flops, bytes: f64::INFINITY }, ..whole };
+    let cases = (pair.cases)();
+    gpu.pretend(whole);
+    let expected = in_buffers(gpu, &cases);
+    gpu.pretend(cut);
+    for ((case, want), got) in cases.iter().zip(&expected).zip(&in_buffers(gpu, &cases)) {
+        assert!(want == got, "{place}: {} \"{}\" differs in several dispatches", case.call.op.name, case.name);
+    }
+    for op in pair.ops.iter().filter(|op| CUT.contains(&op.name)) {
+        let mut mine = cases.iter().filter(|case| case.call.op.name == op.name);
+        let is_cut = |case: &Case| dispatches(&case.call, &cut) > dispatches(&case.call, &whole);
+        assert!(mine.any(is_cut), "{place}: no case of {} was cut", op.name);
+    }
+}
+
+#[test]
+fn a_long_call_in_several_dispatches_gives_the_same_bits() {
+    for adapter in Adapter::ALL {
+        on(adapter, Options::default(), "cut dispatches", |gpu| {
+            for (lowering, caps) in lowerings(gpu.own_caps()) {
+                let whole = Caps { dispatch: Cost::INFINITE, ..caps };
+                for pair in pairs().filter(|pair| pair.ops.iter().any(|op| CUT.contains(&op.name))) {
+                    // One unit of work each; several.
+                    for flops in [1.0, 1e4] {
+                        cut_like_whole(gpu, &format!("{adapter:?} {lowering}"), pair, whole, flops);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A step far beyond any desk: every dispatch keeps within twice the bound (a causal call's last rows cost twice the
+/// mean).
+#[test]
+fn no_dispatch_of_a_large_step_is_longer_than_the_bound() {
+    let most = Cost { flops: 12.5e9, bytes: 1.25e9 };
+    let caps = Caps { binding_words: 64 << 20, software: false, fill: 64, invocations: 256, dispatch: most };
+    let config = ModelConfig::qwen3(150_000, 8192, 4096, 2, 32, 8);
+    let shapes =
+        Shapes { micro_rows: 1, buckets: vec![], streams: 2, prefill: 8, ..Shapes::inference(&config, 1, 2) };
+    let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1 };
+    let (layout, bytes) = Layout::dry(&[Role::policy(&config)], &shapes, &adamw);
+    assert!(bytes > 20 << 30, "{bytes} bytes");
+    for call in layout.programs.iter().flat_map(|program| &program.calls) {
+        let mut lowering = Lowering::new(&caps);
+        (call.op.lower)(call, &mut lowering);
+        for dispatch in &lowering.dispatches {
+            let (cost, kernel) = (dispatch.cost, dispatch.kernel.name);
+            assert!(cost.flops <= 2.0 * most.flops, "{} {kernel}: {:.1} GFLOP", call.op.name, cost.flops / 1e9);
+            assert!(cost.bytes <= 2.0 * most.bytes, "{} {kernel}: {:.2} GB", call.op.name, cost.bytes / 1e9);
         }
     }
 }

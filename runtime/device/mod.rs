@@ -84,7 +84,12 @@ pub trait Device {
 pub fn shaders_hash() -> String {
     let mut hasher = blake3::Hasher::new();
     for pair in pleach_shaders::PAIRS {
-        hasher.update(pair.name.as_bytes()).update(pair.wgsl.as_bytes());
+        for kernel in pair.kernels {
+            hasher.update(kernel.name.as_bytes()).update(kernel.source.as_bytes());
+        }
+    }
+    for (name, text) in pleach_shaders::template::SNIPPETS {
+        hasher.update(name.as_bytes()).update(text.as_bytes());
     }
     hasher.finalize().to_hex()[..16].to_string()
 }

@@ -1,8 +1,8 @@
 //! How a GPU does attention: the choice of kernels and tiles.
 
 use super::{BACKWARD, FORWARD, Params};
-use crate::grid::threads;
-use crate::spec::{Access, Call, Cost, Kernel, Lowering};
+use crate::grid::{bands, grid, threads};
+use crate::spec::{Access, Call, Cost, Kernel, Lowering, Region};
 use bytemuck::{Pod, Zeroable};
 
 /// Uniform of the kernels: `Params` with widths in units of `VEC` words.
@@ -21,6 +21,8 @@ struct Sizes {
     scale: f32,
     softcap: f32,
     dqkv: u32,
+    first: u32,
+    spare: [u32; 3],
 }
 
 const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
@@ -30,7 +32,7 @@ const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'s
         entry,
         storage,
         tick: false,
-        params_size: 48,
+        params_size: 64,
         defines: &[("VEC", &[1, 4]), ("ROWS", &[8, 4, 1]), ("COLS", &[16, 8, 4]), ("CAP", &[0, 1])],
         overrides: &[],
     }
@@ -56,8 +58,34 @@ const BACKWARD_STORAGE: &[(&str, Access)] = &[
     ("dqkv", Access::Write),
 ];
 
+macro_rules! tiled {
+    ($name:ident, $title:literal, $entry:literal, $pass:literal, $direct:ident) => {
+        static $name: Kernel = Kernel {
+            name: $title,
+            source: include_str!("tiled.wgsl"),
+            entry: $entry,
+            defines: &[("PASS", &[$pass]), ("QUADS", &[2, 1, 4, 8]), ("CAP", &[0, 1])],
+            ..$direct
+        };
+    };
+}
+
+tiled!(FORWARD_TILED, "attention.forward_tiled", "forward_tiled", 0, FORWARD_KERNEL);
+tiled!(QUERIES_TILED, "attention.queries_tiled", "queries_tiled", 1, QUERIES_KERNEL);
+tiled!(KEYS_TILED, "attention.keys_tiled", "keys_tiled", 2, KEYS_KERNEL);
+tiled!(VALUES_TILED, "attention.values_tiled", "values_tiled", 3, KEYS_KERNEL);
+
 /// All entry points.
-pub(super) const KERNELS: &[&Kernel] = &[&FORWARD_KERNEL, &DELTA_KERNEL, &QUERIES_KERNEL, &KEYS_KERNEL];
+pub(super) const KERNELS: &[&Kernel] = &[
+    &FORWARD_KERNEL,
+    &DELTA_KERNEL,
+    &QUERIES_KERNEL,
+    &KEYS_KERNEL,
+    &FORWARD_TILED,
+    &QUERIES_TILED,
+    &KEYS_TILED,
+    &VALUES_TILED,
+];
 
 fn sizes(p: &Params) -> (Sizes, u32) {
     let widths = [p.head_dim, p.q_stride, p.kv_stride, p.k_offset, p.v_offset];
@@ -75,6 +103,8 @@ fn sizes(p: &Params) -> (Sizes, u32) {
         scale: p.scale,
         softcap: p.softcap,
         dqkv: p.dqkv,
+        first: 0,
+        spare: [0; 3],
     };
     (sizes, vec)
 }
@@ -91,19 +121,53 @@ fn backward_tile(p: &Params, software: bool) -> (u32, u32) {
     if software && p.softcap == 0.0 { (8, 8) } else { (4, 4) }
 }
 
+/// Quads of channels of an invocation of the tiled kernels, where those can run and pay.
+fn tiled_quads(p: &Params, vec: u32, software: bool) -> Option<u32> {
+    // Few rows against many keys are decoding: a tile's rows would share no keys.
+    if software || vec != 4 || p.n < 16 || is_decoding(p) {
+        return None;
+    }
+    [1, 2, 4, 8].into_iter().find(|quads| p.head_dim <= 32 * quads)
+}
+
+fn is_decoding(p: &Params) -> bool {
+    u64::from(p.m) >= 32 * u64::from(p.n)
+}
+
+/// Dispatches a kernel over `groups` workgroups, in bands where one would take too long.
+fn banded(
+    l: &mut Lowering<'_>,
+    kernel: &'static Kernel,
+    sizes: &Sizes,
+    bound: &[Region],
+    groups: usize,
+    cost: Cost,
+    defines: &[(&'static str, u32)],
+) {
+    for (first, count, cost) in bands(groups, cost, &l.caps.dispatch) {
+        let sizes = Sizes { first: first as u32, ..*sizes };
+        l.dispatch_with(kernel, &sizes, bound, grid(count), cost, defines, &[]);
+    }
+}
+
 pub(super) fn forward(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let (sizes, vec) = sizes(&p);
     let [q, kv, spans] = call.reads[..] else { panic!("attention.forward reads three tensors") };
+    let bound = [l.whole(q), l.whole(kv), l.whole(spans), l.whole(call.writes[0]), l.whole(call.writes[1])];
+    let cap = ("CAP", u32::from(p.softcap > 0.0));
+    let cost = (FORWARD.cost)(call);
+    if let Some(quads) = tiled_quads(&p, vec, l.caps.software) {
+        let groups = p.n.div_ceil(32) as usize * p.heads as usize;
+        banded(l, &FORWARD_TILED, &sizes, &bound, groups, cost, &[("QUADS", quads), cap]);
+        return;
+    }
     let (mut rows, cols) = forward_tile(&p, l.caps.software);
-    if u64::from(p.m) >= 32 * u64::from(p.n) {
-        // Decoding: every row is another sequence, so that rows of one tile would share no keys.
+    if is_decoding(&p) {
         rows = 1;
     }
-    let bound = [l.whole(q), l.whole(kv), l.whole(spans), l.whole(call.writes[0]), l.whole(call.writes[1])];
-    let grid = threads(p.n.div_ceil(rows) as usize * p.heads as usize, 16);
-    let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols), ("CAP", u32::from(p.softcap > 0.0))];
-    l.dispatch_with(&FORWARD_KERNEL, &sizes, &bound, grid, (FORWARD.cost)(call), &defines, &[]);
+    let groups = (p.n.div_ceil(rows) as usize * p.heads as usize).div_ceil(16);
+    banded(l, &FORWARD_KERNEL, &sizes, &bound, groups, cost, &[("VEC", vec), ("ROWS", rows), ("COLS", cols), cap]);
 }
 
 pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
@@ -111,18 +175,31 @@ pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
     let (sizes, vec) = sizes(&p);
     let [dy, qkv, spans, y, lse] = call.reads[..] else { panic!("attention.backward reads five tensors") };
     let (dy, qkv, spans, y, lse) = (l.whole(dy), l.whole(qkv), l.whole(spans), l.whole(y), l.whole(lse));
-    let dqkv = l.whole(call.writes[0]);
-    let (rows, cols) = backward_tile(&p, l.caps.software);
-    let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols), ("CAP", u32::from(p.softcap > 0.0))];
-    let cost = (BACKWARD.cost)(call);
     let stats = l.scratch(2 * u64::from(p.n) * u64::from(p.heads));
+    let bound = [dy, qkv, spans, stats, l.whole(call.writes[0])];
     let sums = Cost { flops: 2.0 * dy.len as f64, bytes: 8.0 * dy.len as f64 };
-    let grid = threads(p.n as usize * p.heads as usize, 64);
-    l.dispatch_with(&DELTA_KERNEL, &sizes, &[dy, y, lse, stats], grid, sums, &[("VEC", vec)], &[]);
-    // Three of the seven products belong to the queries, four to the keys.
-    for (kernel, owners, share) in [(&QUERIES_KERNEL, p.heads, 0.6), (&KEYS_KERNEL, p.kv_heads, 0.8)] {
-        let grid = threads(p.n.div_ceil(rows) as usize * owners as usize, 16);
-        let cost = Cost { flops: cost.flops * share, bytes: cost.bytes };
-        l.dispatch_with(kernel, &sizes, &[dy, qkv, spans, stats, dqkv], grid, cost, &defines, &[]);
+    let threads = threads(p.n as usize * p.heads as usize, 64);
+    l.dispatch_with(&DELTA_KERNEL, &sizes, &[dy, y, lse, stats], threads, sums, &[("VEC", vec)], &[]);
+    // `cost` counts five products; the kernels do `products` of them.
+    let cost = (BACKWARD.cost)(call);
+    let cost = |products: f64| Cost { flops: cost.flops * products / 5.0, bytes: cost.bytes };
+    let cap = ("CAP", u32::from(p.softcap > 0.0));
+    if let Some(quads) = tiled_quads(&p, vec, l.caps.software) {
+        let all = [
+            (&QUERIES_TILED, p.heads, 3.0),
+            (&KEYS_TILED, p.kv_heads, 3.0),
+            (&VALUES_TILED, p.kv_heads, 2.0),
+        ];
+        for (kernel, owners, products) in all {
+            let groups = p.n.div_ceil(32) as usize * owners as usize;
+            banded(l, kernel, &sizes, &bound, groups, cost(products), &[("QUADS", quads), cap]);
+        }
+        return;
+    }
+    let (rows, cols) = backward_tile(&p, l.caps.software);
+    for (kernel, owners, products) in [(&QUERIES_KERNEL, p.heads, 3.0), (&KEYS_KERNEL, p.kv_heads, 4.0)] {
+        let groups = (p.n.div_ceil(rows) as usize * owners as usize).div_ceil(16);
+        let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols), cap];
+        banded(l, kernel, &sizes, &bound, groups, cost(products), &defines);
     }
 }

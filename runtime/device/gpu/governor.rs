@@ -19,6 +19,10 @@ pub(super) struct Rates {
 }
 
 impl Rates {
+    /// The work of so many seconds.
+    pub(super) fn within(&self, seconds: f64) -> Cost {
+        Cost { flops: self.flops * seconds, bytes: self.bytes * seconds }
+    }
     fn seconds(&self, cost: &Cost) -> f64 {
         self.dispatch + (cost.flops / self.flops).max(cost.bytes / self.bytes)
     }

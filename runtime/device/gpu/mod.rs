@@ -18,7 +18,7 @@ use governor::{Governor, Rates};
 use health::{Canary, Link, Tag};
 use memory::{Staging, Store};
 use pipelines::Pipelines;
-use pleach_shaders::spec::{Caps, Dtype, Region, Shape, Tensor, Tick};
+use pleach_shaders::spec::{Caps, Cost, Dtype, Region, Shape, Tensor, Tick};
 use program::{Absent, Lowered, Programs, Site};
 use std::time::Duration;
 
@@ -317,14 +317,20 @@ impl Device for Gpu {
 
 /// What kernels may count on.
 fn caps_of(adapter: &AdapterFacts, limits: &wgpu::Limits, options: Options) -> Caps {
-    let offered = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(BINDING_MAX);
+    // An optimizer step streams seven bindings at once: slower memory gets smaller ones.
+    let most = if matches!(adapter.kind, Kind::Integrated | Kind::Other) { BINDING_MAX / 4 } else { BINDING_MAX };
+    let offered = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(most);
     let words = options.binding_limit.unwrap_or(offered).min(offered) / 4 / Region::ALIGN * Region::ALIGN;
     let fill = match adapter.kind {
         Kind::Discrete => 256,
         Kind::Integrated | Kind::Other => 64,
         Kind::Software => 8,
     };
-    Caps { binding_words: words, software: adapter.kind == Kind::Software, fill, invocations: 256 }
+    let software = adapter.kind == Kind::Software;
+    // Half of the cap: a causal call's last rows cost twice the mean.
+    let cap = rates(adapter.kind).within(governor::HARD_CAP.as_secs_f64() / 2.0);
+    let dispatch = if software { Cost::INFINITE } else { cap };
+    Caps { binding_words: words, software, fill, invocations: 256, dispatch }
 }
 
 fn facts_of(adapter: &AdapterFacts, caps: &Caps) -> Facts {
