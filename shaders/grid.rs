@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn bands_cover_the_work_within_the_bound() {
         let most = Cost { flops: 10.0, bytes: f64::INFINITY };
-        let cut = |units, flops| bands(units, Cost { flops, bytes: 1.0 }, &most).map(|b| (b.0, b.1)).collect::<Vec<_>>();
+        let cut =
+            |units, flops| bands(units, Cost { flops, bytes: 1.0 }, &most).map(|b| (b.0, b.1)).collect::<Vec<_>>();
         assert_eq!(cut(7, 10.0), [(0, 7)]);
         assert_eq!(cut(7, 10.5), [(0, 4), (4, 3)]);
         assert_eq!(cut(3, 1e9), [(0, 1), (1, 1), (2, 1)]);

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn few_columns_are_summed_in_parts_and_many_are_not() {
-        let caps = Caps { binding_words: 1 << 25, software: false, fill: 256, invocations: 256, dispatch: Cost::INFINITE };
+        let caps =
+            Caps { binding_words: 1 << 25, software: false, fill: 256, invocations: 256, dispatch: Cost::INFINITE };
         let case = |n: usize, m: usize| {
             let params = Params { n: n as u32, m: m as u32, acc: 0, spare: 0 };
             let case = Build::new("").read(&[n, m], vec![0.0; n * m]).write(&[m]).call(&COLUMNS, &params);

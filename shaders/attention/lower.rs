@@ -185,11 +185,7 @@ pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
     let cost = |products: f64| Cost { flops: cost.flops * products / 5.0, bytes: cost.bytes };
     let cap = ("CAP", u32::from(p.softcap > 0.0));
     if let Some(quads) = tiled_quads(&p, vec, l.caps.software) {
-        let all = [
-            (&QUERIES_TILED, p.heads, 3.0),
-            (&KEYS_TILED, p.kv_heads, 3.0),
-            (&VALUES_TILED, p.kv_heads, 2.0),
-        ];
+        let all = [(&QUERIES_TILED, p.heads, 3.0), (&KEYS_TILED, p.kv_heads, 3.0), (&VALUES_TILED, p.kv_heads, 2.0)];
         for (kernel, owners, products) in all {
             let groups = p.n.div_ceil(32) as usize * owners as usize;
             banded(l, kernel, &sizes, &bound, groups, cost(products), &[("QUADS", quads), cap]);
