@@ -16,6 +16,9 @@ pub enum Event {
         run: String,
         /// Its process.
         pid: u32,
+        /// How the process before it ended, where its guardian saw that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
     },
     /// A stage is ready to train.
     StageStarted {

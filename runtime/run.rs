@@ -59,6 +59,8 @@ pub struct RunPlan {
     pub folder: PathBuf,
     /// Name of the run.
     pub name: String,
+    /// How the process before this one ended, where its guardian saw that; for the journal.
+    pub after: Option<String>,
     /// `01-pretrain`.
     pub stage_folder: String,
     /// What the trainer works from.
@@ -133,7 +135,8 @@ impl Run {
         let bus = Arc::new(bus);
         let outcome = Arc::new(Lock::new(None));
         let version = env!("CARGO_PKG_VERSION").to_string();
-        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id() });
+        let after = plan.after.clone();
+        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), after });
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
         let observer_bus = bus.clone();
         let settings = Settings {

@@ -332,6 +332,7 @@ impl Launch {
         RunPlan {
             folder: self.folder.clone(),
             name: self.pipeline.name.clone(),
+            after: None,
             stage_folder: STAGE_FOLDER.into(),
             trainer: Arc::new(trainer),
             optimizer: OptimizerConfig {

@@ -177,6 +177,7 @@ fn the_guardian_takes_a_killed_worker_up_again() {
     assert!(guardian.wait().unwrap().success(), "the guardian ends well");
     assert!(journal(&run).matches("\"started\"").count() >= 2, "the run was taken up by a second process");
     assert!(journal(&run).contains("\"finished\""));
+    assert!(journal(&run).contains("\"after\":\"died (signal: 9"), "the journal knows what happened");
 }
 
 /// A worker that stands still without a word is ended and taken up again; one that stands still as asked is not, nor is
@@ -215,4 +216,5 @@ fn the_guardian_ends_a_hung_worker_and_no_other() {
     let code = guardian.wait().unwrap().code();
     assert!(matches!(code, Some(75 | 0)), "{code:?}: {}", said());
     assert!(said().contains("without a sign of life"), "{}", said());
+    assert!(journal(&run).contains("without a sign of life"), "the journal knows what happened");
 }

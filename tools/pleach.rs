@@ -71,7 +71,16 @@ fn end_with_a_closed_pipe() {
     }));
 }
 
+/// Mesa complains on stderr about every adapter it opens where this is unset; nothing of ours uses it.
+fn quiet_drivers() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // Safety: the first thing that main does; no other thread runs yet.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+}
+
 fn main() -> ExitCode {
+    quiet_drivers();
     end_with_a_closed_pipe();
     let cli = Cli::parse();
     let answer = match cli.command {

@@ -128,7 +128,10 @@ fn history(run: &std::path::Path, json: bool) -> Answer {
     }
     for event in &telling {
         match event {
-            Event::Started { pid, version, .. } => println!("process {pid} (version {version}) took the run up"),
+            Event::Started { pid, version, after, .. } => {
+                after.iter().for_each(|why| println!("the worker {why}"));
+                println!("process {pid} (version {version}) took the run up");
+            }
             Event::StageStarted { stage, step, from, lost, .. } => {
                 lost.iter().for_each(|line| println!("  lost: {line}"));
                 println!("  {stage} began at step {step} (state from {from})");

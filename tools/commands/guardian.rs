@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const WORKER: &str = "PLEACH_WORKER";
 /// The guardian's process, in the worker's environment.
 const GUARDIAN: &str = "PLEACH_GUARDIAN";
+/// How the worker before this one ended, in the worker's environment.
+const AFTER: &str = "PLEACH_AFTER";
 /// Deaths of the worker within [`PERIOD`] before the guardian gives up.
 const DEATHS: usize = 5;
 /// See [`DEATHS`].
@@ -34,6 +36,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Is this process the worker?
 pub fn is_worker() -> bool {
     std::env::var_os(WORKER).is_some()
+}
+
+/// In the worker: how the one before it ended, for the journal.
+pub fn after() -> Option<String> {
+    std::env::var(AFTER).ok().filter(|_| is_worker())
 }
 
 /// In the worker: calls `stop` once its guardian is gone, so that no orphan goes on unseen.
@@ -59,11 +66,12 @@ pub fn guard(folder: &Path) -> Answer {
     let limit = limit()?;
     // Until when each death counts.
     let mut deaths: Vec<Instant> = Vec::new();
+    let mut after: Option<String> = None;
     loop {
         let mut vigil = Vigil::begin(&std::env::temp_dir(), limit)
             .map_err(|error| eprintln!("a hang of the worker will not be noticed: {error}"))
             .ok();
-        let mut worker = start(vigil.as_ref().map(Vigil::path))?;
+        let mut worker = start(vigil.as_ref().map(Vigil::path), after.as_deref())?;
         let (status, hung) = attend(&mut worker, folder, &signals, vigil.as_mut())?;
         match status.code() {
             // Windows gives the one that we end a code too.
@@ -93,6 +101,7 @@ pub fn guard(folder: &Path) -> Answer {
             return Err(Refusal::new("the run cannot go on", detail, hint).with_code(1));
         }
         eprintln!("the worker {why}; taking the run up again");
+        after = Some(why);
     }
 }
 
@@ -105,7 +114,7 @@ fn limit() -> Result<Duration, Refusal> {
     })
 }
 
-fn start(life: Option<&Path>) -> Result<Child, Refusal> {
+fn start(life: Option<&Path>, after: Option<&str>) -> Result<Child, Refusal> {
     let failed = |error: std::io::Error| {
         let hint = "set PLEACH_WORKER=1 to train in this process";
         Refusal::new("could not start the worker process", error.to_string(), hint).with_code(1)
@@ -117,10 +126,10 @@ fn start(life: Option<&Path>) -> Result<Child, Refusal> {
         Some(path) => worker.env(LIFE, path),
         None => worker.env_remove(LIFE),
     };
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // Mesa complains on stderr about every adapter it opens without one; nothing of ours uses it.
-        worker.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    }
+    match after {
+        Some(why) => worker.env(AFTER, why),
+        None => worker.env_remove(AFTER),
+    };
     worker.spawn().map_err(failed)
 }
 

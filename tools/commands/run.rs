@@ -1,6 +1,6 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
-use super::guardian::{guard, is_worker, watch_guardian};
+use super::guardian::{after, guard, is_worker, watch_guardian};
 use super::life::{self, Life};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
@@ -13,7 +13,7 @@ use pleach::pipeline::Pipeline;
 use pleach::runtime::control;
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, Refusal};
-use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::run::{Run, RunEnd, RunPlan};
 use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
 use std::io::IsTerminal;
@@ -143,7 +143,8 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
             eprintln!("changed since this run began: {change}");
         }
     }
-    let run = Run::start(launch.run_plan(Failpoints::none()), lock).map_err(words)?;
+    let plan = RunPlan { after: after(), ..launch.run_plan(Failpoints::none()) };
+    let run = Run::start(plan, lock).map_err(words)?;
     life.follow(run.pulse());
     let end = follow(run, style, &signals);
     finish(folder, &end, style, again);

@@ -95,13 +95,20 @@ pub(super) fn transpose_all(team: &Team, out: &mut [f32], from: &[f32], rows: us
     team.rows(cols, chunk, [(out, rows)], |range, [out]| transpose_rows(out, from, rows, cols, range));
 }
 
-/// What the bits of a product depend on: gemmkit's instruction set, and the caches that it cuts its blocks by.
+/// What the bits of a product depend on: gemmkit's instruction set, the caches that it cuts its blocks by, and the
+/// environment that overrides its choices.
 pub(super) fn tiles() -> String {
     let caches = gemmkit::topology();
     let levels = [Some(caches.l1d), Some(caches.l2), caches.l3];
     let sizes: Vec<String> =
         levels.iter().flatten().map(|level| format!("{} KiB/{}", level.bytes / 1024, level.assoc)).collect();
-    format!("gemmkit 0.1.2 {} {}", wide(), sizes.join(" "))
+    let mut overrides: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("GEMMKIT_"))
+        .map(|(name, value)| format!(" {name}={}", value.display()))
+        .collect();
+    overrides.sort();
+    format!("gemmkit 0.1.2 {} {}{}", wide(), sizes.join(" "), overrides.concat())
 }
 
 /// The instruction set that gemmkit picks.
