@@ -140,6 +140,7 @@ fn attend(b: &mut Bench, m: &Model, n: usize) {
         scale: 1.0 / (d as f32).sqrt(),
         softcap: 0.0,
         dqkv: sink::WRITE,
+        apart: 0,
     };
     // The op's own cost assumes one row of n tokens; here the rows are m.context long.
     let share = t as f64 / n as f64;

@@ -47,6 +47,8 @@ pub struct Params {
     pub softcap: f32,
     /// How dqkv is treated (see `sink`).
     pub dqkv: u32,
+    /// 1 where each query belongs to another sequence (decoding): rows that stand together then share no keys.
+    pub apart: u32,
 }
 
 /// What of attention does not depend on the number of rows.
@@ -178,7 +180,8 @@ fn backward(args: &mut Args<'_>) {
     }
 }
 
-/// The call on a cache of keys and values (or any other tensors): q (n, wq), kv (m, wkv), spans (n, 4).
+/// The call on a cache of keys and values (or any other tensors): q (n, wq), kv (m, wkv), spans (n, 4). `apart` says
+/// that each query belongs to another sequence; it changes how the call is cut, not what it means.
 pub fn forward_call(
     q: Tensor,
     kv: Tensor,
@@ -187,6 +190,7 @@ pub fn forward_call(
     lse: Tensor,
     shape: AttentionShape,
     offsets: Offsets,
+    apart: bool,
 ) -> Call {
     let (n, m) = (q.shape.rows(), kv.shape.rows());
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "query heads per key head");
@@ -208,6 +212,7 @@ pub fn forward_call(
         scale: shape.scale,
         softcap: shape.softcap,
         dqkv: sink::ABSENT,
+        apart: u32::from(apart),
     };
     Call::new(&FORWARD, &params, &[q, kv, spans], &[y, lse])
 }
@@ -219,7 +224,7 @@ pub fn record(r: &mut dyn Recorder, qkv: Tensor, spans: Tensor, shape: Attention
     let y = r.tensor("attention", &[n, q_width], Dtype::F32);
     let lse = r.tensor("attention lse", &[n, shape.heads], Dtype::F32);
     let offsets = Offsets { k: q_width, v: q_width + kv_width };
-    let call = forward_call(qkv, qkv, spans, y, lse, shape, offsets);
+    let call = forward_call(qkv, qkv, spans, y, lse, shape, offsets, false);
     let params: Params = call.params();
     r.call(call);
     let rule = move |r: &mut dyn Recorder, dy: Tensor| {

@@ -30,8 +30,8 @@ const LOWEST: f32 = -1e30;
 struct Params {
     n: u32, m: u32, heads: u32, kv_heads: u32, d: u32, q_stride: u32, kv_stride: u32, k_offset: u32,
     v_offset: u32, scale: f32, softcap: f32, dqkv: u32,
-    // Number of the first workgroup: long calls come in several dispatches.
-    first: u32, spare_0: u32, spare_1: u32, spare_2: u32,
+    // Number of the first workgroup, and of the one after the last: long calls come in several dispatches.
+    first: u32, past: u32, spare_0: u32, spare_1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -59,8 +59,9 @@ fn slope_of(capped_score: f32) -> f32 { return params.scale; }
 
 @compute @workgroup_size(16)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = (params.first + flat_group(group)) * 16u + lane;
-    if (i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.heads) { return; }
+    let number = params.first + flat_group(group);
+    let i = number * 16u + lane;
+    if (number >= params.past || i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.heads) { return; }
     let first = i / params.heads * {{ROWS}}u;
     let head = i % params.heads;
     let column = head / (params.heads / params.kv_heads) * params.d;
@@ -167,8 +168,9 @@ fn delta(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 
 @compute @workgroup_size(16)
 fn backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = (params.first + flat_group(group)) * 16u + lane;
-    if (i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.heads) { return; }
+    let number = params.first + flat_group(group);
+    let i = number * 16u + lane;
+    if (number >= params.past || i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.heads) { return; }
     let first = i / params.heads * {{ROWS}}u;
     let head = i % params.heads;
     let column = head / (params.heads / params.kv_heads) * params.d;
@@ -254,8 +256,9 @@ fn backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
 
 @compute @workgroup_size(16)
 fn backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = (params.first + flat_group(group)) * 16u + lane;
-    if (i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.kv_heads) { return; }
+    let number = params.first + flat_group(group);
+    let i = number * 16u + lane;
+    if (number >= params.past || i >= (params.n + {{ROWS - 1}}u) / {{ROWS}}u * params.kv_heads) { return; }
     let first = i / params.kv_heads * {{ROWS}}u;
     let kv_head = i % params.kv_heads;
     let share = params.heads / params.kv_heads;

@@ -72,8 +72,9 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (lane == 0u) {
         var seen = vec4<f32>();
         if (!ignored) {
-            let z = soften(logits[begin + min(target_id, params.v - 1u)]) - most;
-            seen = vec4(z - log_sum, most + log_sum, entropy, select(0.0, 1.0, z >= 0.0));
+            let x = soften(logits[begin + min(target_id, params.v - 1u)]);
+            // Compared as they are: a difference may be rounded once or twice.
+            seen = vec4(x - most - log_sum, most + log_sum, entropy, select(0.0, 1.0, x >= most));
         }
         numbers[params.first + row] = seen;
     }

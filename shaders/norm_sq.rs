@@ -84,6 +84,7 @@ static TOTAL_KERNEL: Kernel = Kernel {
     name: "norm_sq.total",
     entry: "total",
     storage: &[("sums", Access::Read), ("result", Access::Write)],
+    defines: &[("VEC", &[1])],
     ..PARTIAL_KERNEL
 };
 
@@ -118,7 +119,7 @@ fn lower_total(call: &Call, l: &mut Lowering<'_>) {
     let p: Params = call.params();
     let params = KernelParams { len: p.len, first: 0, row: 0, acc: 0 };
     let bindings = [l.whole(call.reads[0]), l.whole(call.writes[0])];
-    l.dispatch_with(&TOTAL_KERNEL, &params, &bindings, [1, 1, 1], (call.op.cost)(call), &[("VEC", 1)], &[]);
+    l.dispatch_with(&TOTAL_KERNEL, &params, &bindings, [1, 1, 1], (call.op.cost)(call), &[], &[]);
 }
 
 fn cases() -> Vec<Case> {

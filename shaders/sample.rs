@@ -117,7 +117,7 @@ static SCALE_KERNEL: Kernel = Kernel {
     storage: &[("logits", Access::Read), ("recent", Access::Read), ("scaled_out", Access::Write)],
     tick: true,
     params_size: 16,
-    defines: &[("WG", &[256, 8])],
+    defines: &[("WG", &[256])],
     overrides: &[],
 };
 
@@ -131,6 +131,7 @@ static PICK_KERNEL: Kernel = Kernel {
         ("token", Access::Write),
         ("logp", Access::Write),
     ],
+    defines: &[("WG", &[256, 8])],
     ..SCALE_KERNEL
 };
 

@@ -30,6 +30,9 @@ fn lowerings(own: Caps) -> Vec<(&'static str, Caps)> {
         ("own", own),
         ("card", caps(false, 256, 256)),
         ("small card", caps(false, 16, 64)),
+        // One workgroup fills these devices: the largest tiles that they can run, whatever the case.
+        ("large tiles", caps(false, 1, 256)),
+        ("tiles of a small card", caps(false, 1, 64)),
         ("processor", caps(true, 8, 256)),
         ("one thread", caps(true, 1, 64)),
     ];
@@ -268,6 +271,31 @@ fn no_dispatch_of_a_large_step_is_longer_than_the_bound() {
     assert!(CUT[..5].iter().all(|op| cut.contains(op)), "only {cut:?} were cut");
 }
 
+/// A value of a template variable that no case of any lowering chooses is a kernel that no test runs.
+#[test]
+fn every_variant_of_every_kernel_is_chosen_by_some_case() {
+    let own = Caps { binding_words: 32 << 20, software: true, fill: 8, invocations: 256, dispatch: Cost::INFINITE };
+    let mut chosen: BTreeSet<(&str, &str, u32)> = BTreeSet::new();
+    for (_, caps) in lowerings(own) {
+        for case in PAIRS.iter().flat_map(|pair| (pair.cases)()) {
+            let mut lowering = Lowering::new(&caps);
+            (case.call.op.lower)(&case.call, &mut lowering);
+            for dispatch in &lowering.dispatches {
+                for &(variable, values) in dispatch.kernel.defines {
+                    let set = dispatch.defines.iter().find(|(name, _)| *name == variable);
+                    chosen.insert((dispatch.kernel.name, variable, set.map_or(values[0], |set| set.1)));
+                }
+            }
+        }
+    }
+    let all = PAIRS.iter().flat_map(|pair| pair.kernels).flat_map(|kernel| {
+        let name = kernel.name;
+        kernel.defines.iter().flat_map(move |&(variable, values)| values.iter().map(move |&v| (name, variable, v)))
+    });
+    let missing: Vec<_> = all.filter(|one| !chosen.contains(one)).collect();
+    assert!(missing.is_empty(), "never run: {missing:?}");
+}
+
 /// Ops whose weights may exceed a binding: each must have a case that is cut into shards.
 const SHARDED: &[&str] = &[
     "embed.forward",
@@ -284,17 +312,14 @@ const SHARDED: &[&str] = &[
 /// Does the case exceed a binding, and can its op be cut at this limit?
 fn cuts(case: &Case, caps: &Caps) -> bool {
     let big = tensors(case).iter().any(|(tensor, _)| tensor.shape.len() as u64 > caps.binding_words);
-    let lower = || {
-        let mut lowering = Lowering::new(caps);
-        (case.call.op.lower)(&case.call, &mut lowering);
-    };
+    let lower = || dispatches(&case.call, caps);
     big && std::panic::catch_unwind(std::panic::AssertUnwindSafe(lower)).is_ok()
 }
 
 #[test]
 fn sharded_weights_give_what_the_spec_gives() {
     for adapter in Adapter::ALL {
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<(bool, &str)> = BTreeSet::new();
         let mut ran = false;
         on(adapter, Options::default(), "sharded kernels", |gpu| {
             ran = true;
@@ -308,14 +333,17 @@ fn sharded_weights_give_what_the_spec_gives() {
                     for (case, got) in cases.iter().zip(&results) {
                         let place = format!("{adapter:?}, bindings of {limit} words");
                         follows(&place, case, &expected(case), got, &pair.tolerance);
-                        seen.push(case.call.op.name);
+                        seen.insert((software, case.call.op.name));
                     }
                 }
             }
         });
         for pair in pairs().filter(|_| ran) {
             for op in pair.ops.iter().filter(|op| SHARDED.contains(&op.name)) {
-                assert!(seen.contains(&op.name), "{adapter:?}: no case of {} was cut into shards", op.name);
+                for software in [true, false] {
+                    let name = op.name;
+                    assert!(seen.contains(&(software, name)), "{adapter:?}: {name} never cut (software: {software})");
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use pleach_runtime::engine::layout::{AdamW, Key, POLICY, Role, Shapes, Which};
 use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::model::families::{FAMILIES, Family, export, import};
-use pleach_runtime::shaders::spec::Tick;
+use pleach_runtime::shaders::spec::{Caps, Tick};
 use pleach_runtime::stage::{Loss, Memory, Numbers, Row, Window};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -303,6 +303,17 @@ fn both(_: &str) -> Vec<bool> {
 fn gpu_equals_pytorch(adapter: Adapter, name: &str) {
     all(&|model| vec![model == "qwen3-tied-tiny"], &mut || {
         Some(Box::new(adapters::fresh(adapter, Options::default(), name)?))
+    });
+}
+
+/// The tiled kernels, those of real GPUs, under a whole model.
+#[test]
+fn tiled_kernels_equal_pytorch_on_lavapipe() {
+    all(&|_| vec![false], &mut || {
+        let mut gpu =
+            adapters::fresh(Adapter::Lavapipe, Options::default(), "tiled_kernels_equal_pytorch_on_lavapipe")?;
+        gpu.pretend(Caps { software: false, fill: 1, invocations: 64, ..gpu.own_caps() });
+        Some(Box::new(gpu))
     });
 }
 

@@ -64,9 +64,10 @@ pub fn halves(tokens: usize) -> Vec<usize> {
     [tokens / 2, tokens / 4].into_iter().filter(|&length| length >= 64).collect()
 }
 
-/// Rows of logits at once: at most 32 MiB of them, at least 16 rows.
+/// Rows of logits at once: about 32 MiB of them, but at least 256 rows, because each chunk reads the head's weights
+/// twice and adds to their gradient. (A device takes fewer where so many exceed a binding.)
 pub fn head_chunk(vocab: usize, rows: usize) -> usize {
-    ((32 << 20) / (4 * vocab)).clamp(16, 4096).min(rows.max(1))
+    ((32 << 20) / (4 * vocab)).clamp(256, 4096).min(rows.max(1))
 }
 
 /// What AdamW needs besides the step's numbers.
@@ -411,7 +412,8 @@ fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, port
 fn decode(name: &str, config: &ModelConfig, weights: &Weights, caches: &[Tensor], inputs: &DecodeInputs) -> Program {
     let mut tape = Tape::new(name, false);
     let config = &ModelConfig { dropout: 0.0, ..config.clone() };
-    let mut cached = Cached { caches, slots: inputs.slots, spans: inputs.inputs.spans };
+    let apart = inputs.slots.shape.len() == inputs.last.shape.len();
+    let mut cached = Cached { caches, slots: inputs.slots, spans: inputs.inputs.spans, apart };
     let hidden = decoder(&mut tape, config, weights, &inputs.inputs, &mut cached);
     inputs.record_sampling(&mut tape, hidden, head_weight(config, weights));
     tape.finish()

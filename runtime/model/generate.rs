@@ -83,6 +83,8 @@ pub struct Cached<'a> {
     pub slots: Tensor,
     /// (n, 4) rows that each token sees.
     pub spans: Tensor,
+    /// Each token belongs to another sequence.
+    pub apart: bool,
 }
 
 impl Attend for Cached<'_> {
@@ -93,7 +95,8 @@ impl Attend for Cached<'_> {
         tape.call(cache::call(qkv, self.slots, cache, queries));
         let y = tape.tensor("attention", &[n, queries], Dtype::F32);
         let lse = tape.tensor("attention lse", &[n, shape.heads], Dtype::F32);
-        tape.call(attention::forward_call(qkv, cache, self.spans, y, lse, shape, Offsets { k: 0, v: keys }));
+        let offsets = Offsets { k: 0, v: keys };
+        tape.call(attention::forward_call(qkv, cache, self.spans, y, lse, shape, offsets, self.apart));
         y
     }
 }

@@ -40,6 +40,8 @@ fn problems() -> Vec<Problem> {
         Problem { dqkv: sink::ADD, ..base("packed documents, width 32", causal(150, 23, all), 4, 4, 32) },
         base("sliding window, width 64", causal(133, all, 20), 2, 1, 64),
         Problem { softcap: 1.5, ..base("soft-cap, width 128", causal(41, 30, 17), 2, 2, 128) },
+        base("grouped heads, width 96", causal(45, 17, all), 4, 1, 96),
+        base("packed documents, width 160", causal(70, 41, all), 2, 1, 160),
         base("wider than a register tile", causal(9, all, all), 1, 1, 264),
         base("both directions", (0..70).map(|_| (0, 70)).collect(), 2, 1, 16),
         base("a row that sees nothing", (0..40).map(|i| if i < 33 { (0, i + 1) } else { (0, 0) }).collect(), 2, 2, 32),
@@ -67,6 +69,7 @@ fn params(p: &Problem) -> Params {
         scale: 1.0 / (d as f32).sqrt(),
         softcap: p.softcap,
         dqkv: p.dqkv,
+        apart: 0,
     }
 }
 
@@ -97,7 +100,7 @@ fn training(p: &Problem) -> [Case; 2] {
 }
 
 /// `rows` queries against a cache of `slots` sequences of `context` rows; keys and values lie behind other columns.
-fn cache(name: &'static str, seen: &[(u32, u32)], m: usize, h: usize, g: usize, d: usize) -> Case {
+fn cache(name: &'static str, seen: &[(u32, u32)], m: usize, [h, g, d]: [usize; 3], apart: bool) -> Case {
     let (n, wq, wkv) = (seen.len(), (h + 2 * g) * d, 2 * g * d);
     let params = Params {
         n: n as u32,
@@ -112,6 +115,7 @@ fn cache(name: &'static str, seen: &[(u32, u32)], m: usize, h: usize, g: usize, 
         scale: 1.0 / (d as f32).sqrt(),
         softcap: 0.0,
         dqkv: sink::ABSENT,
+        apart: u32::from(apart),
     };
     let spans: Vec<u32> = seen.iter().flat_map(|&(lo, hi)| [lo, hi, 0, 0]).collect();
     let build = Build::new(name).read(&[n, wq], qkv(1, n * wq)).read(&[m, wkv], qkv(2, m * wkv));
@@ -120,11 +124,11 @@ fn cache(name: &'static str, seen: &[(u32, u32)], m: usize, h: usize, g: usize, 
 
 pub(super) fn cases() -> Vec<Case> {
     let mut out: Vec<Case> = problems().iter().flat_map(training).collect();
-    out.push(cache("decode, slots in any order", &[(300, 420), (0, 1), (200, 263), (5, 5)], 450, 6, 2, 64));
-    out.push(cache("decode, odd width", &[(90, 100), (0, 70)], 100, 2, 1, 7));
-    out.push(cache("decode, wide heads", &[(3, 180)], 200, 2, 2, 136));
+    out.push(cache("decode, slots in any order", &[(300, 420), (0, 1), (200, 263), (5, 5)], 450, [6, 2, 64], true));
+    out.push(cache("decode, odd width", &[(90, 100), (0, 70)], 100, [2, 1, 7], true));
+    out.push(cache("decode, wide heads", &[(3, 180)], 200, [2, 2, 136], true));
     let prefill: Vec<(u32, u32)> = (0..20).map(|i| (100, 101 + i)).chain((0..30).map(|i| (0, 1 + i))).collect();
-    out.push(cache("prefill of two slots", &prefill, 200, 4, 2, 32));
+    out.push(cache("prefill of two slots", &prefill, 200, [4, 2, 32], false));
     out
 }
 

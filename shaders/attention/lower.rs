@@ -22,10 +22,14 @@ struct Sizes {
     softcap: f32,
     dqkv: u32,
     first: u32,
-    spare: [u32; 3],
+    past: u32,
+    spare: [u32; 2],
 }
 
-const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'static str, Access)]) -> Kernel {
+type Storage = &'static [(&'static str, Access)];
+type Defines = &'static [(&'static str, &'static [u32])];
+
+const fn kernel(name: &'static str, entry: &'static str, storage: Storage, defines: Defines) -> Kernel {
     Kernel {
         name,
         source: include_str!("../attention.wgsl"),
@@ -33,7 +37,7 @@ const fn kernel(name: &'static str, entry: &'static str, storage: &'static [(&'s
         storage,
         tick: false,
         params_size: 64,
-        defines: &[("VEC", &[1, 4]), ("ROWS", &[8, 4, 1]), ("COLS", &[16, 8, 4]), ("CAP", &[0, 1])],
+        defines,
         overrides: &[],
     }
 }
@@ -42,15 +46,19 @@ static FORWARD_KERNEL: Kernel = kernel(
     "attention.forward",
     "forward",
     &[("q", Access::Read), ("kv", Access::Read), ("spans", Access::Read), ("y", Access::Write), ("lse", Access::Write)],
+    &[("VEC", &[1, 4]), ("ROWS", &[8, 4, 1]), ("COLS", &[16, 4]), ("CAP", &[0, 1])],
 );
 static DELTA_KERNEL: Kernel = kernel(
     "attention.delta",
     "delta",
     &[("dy", Access::Read), ("y_saved", Access::Read), ("lse_saved", Access::Read), ("stats_out", Access::Write)],
+    &[("VEC", &[1, 4]), ("ROWS", &[8]), ("COLS", &[8]), ("CAP", &[0])],
 );
-static QUERIES_KERNEL: Kernel = kernel("attention.backward_queries", "backward_queries", BACKWARD_STORAGE);
-static KEYS_KERNEL: Kernel = kernel("attention.backward_keys", "backward_keys", BACKWARD_STORAGE);
-const BACKWARD_STORAGE: &[(&str, Access)] = &[
+static QUERIES_KERNEL: Kernel =
+    kernel("attention.backward_queries", "backward_queries", BACKWARD_STORAGE, BACKWARD_DEFINES);
+static KEYS_KERNEL: Kernel = kernel("attention.backward_keys", "backward_keys", BACKWARD_STORAGE, BACKWARD_DEFINES);
+const BACKWARD_DEFINES: Defines = &[("VEC", &[1, 4]), ("ROWS", &[8, 4]), ("COLS", &[8, 4]), ("CAP", &[0, 1])];
+const BACKWARD_STORAGE: Storage = &[
     ("dy", Access::Read),
     ("qkv", Access::Read),
     ("spans", Access::Read),
@@ -104,7 +112,8 @@ fn sizes(p: &Params) -> (Sizes, u32) {
         softcap: p.softcap,
         dqkv: p.dqkv,
         first: 0,
-        spare: [0; 3],
+        past: u32::MAX,
+        spare: [0; 2],
     };
     (sizes, vec)
 }
@@ -123,15 +132,18 @@ fn backward_tile(p: &Params, software: bool) -> (u32, u32) {
 
 /// Quads of channels of an invocation of the tiled kernels, where those can run and pay.
 fn tiled_quads(p: &Params, vec: u32, software: bool) -> Option<u32> {
-    // Few rows against many keys are decoding: a tile's rows would share no keys.
-    if software || vec != 4 || p.n < 16 || is_decoding(p) {
+    if software || vec != 4 || p.n < 16 || p.apart == 1 {
         return None;
     }
     [1, 2, 4, 8].into_iter().find(|quads| p.head_dim <= 32 * quads)
 }
 
-fn is_decoding(p: &Params) -> bool {
-    u64::from(p.m) >= 32 * u64::from(p.n)
+/// On a GPU the direct kernels reach a small part of its rate (16 invocations a workgroup, sums in storage): their cost
+/// counts as this many times the operations.
+const DIRECT_PENALTY: f64 = 16.0;
+
+fn direct_cost(cost: Cost, software: bool) -> Cost {
+    Cost { flops: cost.flops * if software { 1.0 } else { DIRECT_PENALTY }, ..cost }
 }
 
 /// Dispatches a kernel over `groups` workgroups, in bands where one would take too long.
@@ -145,7 +157,7 @@ fn banded(
     defines: &[(&'static str, u32)],
 ) {
     for (first, count, cost) in bands(groups, cost, &l.caps.dispatch) {
-        let sizes = Sizes { first: first as u32, ..*sizes };
+        let sizes = Sizes { first: first as u32, past: (first + count) as u32, ..*sizes };
         l.dispatch_with(kernel, &sizes, bound, grid(count), cost, defines, &[]);
     }
 }
@@ -163,9 +175,10 @@ pub(super) fn forward(call: &Call, l: &mut Lowering<'_>) {
         return;
     }
     let (mut rows, cols) = forward_tile(&p, l.caps.software);
-    if is_decoding(&p) {
+    if p.apart == 1 {
         rows = 1;
     }
+    let cost = direct_cost(cost, l.caps.software);
     let groups = (p.n.div_ceil(rows) as usize * p.heads as usize).div_ceil(16);
     banded(l, &FORWARD_KERNEL, &sizes, &bound, groups, cost, &[("VEC", vec), ("ROWS", rows), ("COLS", cols), cap]);
 }
@@ -196,6 +209,6 @@ pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
     for (kernel, owners, products) in [(&QUERIES_KERNEL, p.heads, 3.0), (&KEYS_KERNEL, p.kv_heads, 4.0)] {
         let groups = (p.n.div_ceil(rows) as usize * owners as usize).div_ceil(16);
         let defines = [("VEC", vec), ("ROWS", rows), ("COLS", cols), cap];
-        banded(l, kernel, &sizes, &bound, groups, cost(products), &defines);
+        banded(l, kernel, &sizes, &bound, groups, direct_cost(cost(products), l.caps.software), &defines);
     }
 }

@@ -30,8 +30,8 @@ const LOWEST: f32 = -1e30;
 struct Params {
     n: u32, m: u32, heads: u32, kv_heads: u32, d: u32, q_stride: u32, kv_stride: u32, k_offset: u32,
     v_offset: u32, scale: f32, softcap: f32, dqkv: u32,
-    // Number of the first workgroup: long calls come in several dispatches.
-    first: u32, spare_0: u32, spare_1: u32, spare_2: u32,
+    // Number of the first workgroup, and of the one after the last: long calls come in several dispatches.
+    first: u32, past: u32, spare_0: u32, spare_1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 //% if PASS == 0
@@ -94,7 +94,7 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 //% end
     let own = (params.n + 31u) / 32u;
     let i = params.first + flat_group(group);
-    if (i >= own * owners) { return; }
+    if (i >= min(own * owners, params.past)) { return; }
     let first = (own - 1u - i / owners) * 32u;
     let owner = i % owners;
     let tx = lane % 8u;

@@ -91,7 +91,7 @@ fn transpose_rows(out: &mut [f32], from: &[f32], rows: usize, stride: usize, ran
 
 /// out (cols x rows) = the transpose of a dense `from` (rows x cols), on all threads.
 pub(super) fn transpose_all(team: &Team, out: &mut [f32], from: &[f32], rows: usize, cols: usize) {
-    let chunk = (32_768 / rows).next_multiple_of(BLOCK);
+    let chunk = (32_768 / rows).max(1).next_multiple_of(BLOCK);
     team.rows(cols, chunk, [(out, rows)], |range, [out]| transpose_rows(out, from, rows, cols, range));
 }
 
