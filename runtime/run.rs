@@ -26,7 +26,7 @@ use crate::crew::Crew;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
 use crate::pulse::Pulse;
-use crate::store::{Disk, RunFolder, RunLock, Store};
+use crate::store::{Disk, RunFolder, RunLock, Store, last_words};
 use crate::supervise::{
     Child, Ending, Failpoints, Hired, Incident, Plan, Reason, Ref, Running, Settings, Strategy, Team, What, start,
 };
@@ -39,8 +39,8 @@ use std::time::Duration;
 
 /// How long one message to compute or to the disk may take.
 const LONG: Duration = Duration::from_secs(6 * 3600);
-/// Busy for longer than this without a sign of life, loss and journal are replaced.
-const QUICK_WATCH: Duration = Duration::from_secs(120);
+/// Busy for longer than this without a sign of life, loss is replaced.
+pub const QUICK_WATCH: Duration = Duration::from_secs(120);
 /// The same for data, which may wait for a slow disk.
 const DATA_WATCH: Duration = Duration::from_secs(600);
 /// How long a trainer whose state-holder died waits to be stopped with everything after it.
@@ -73,6 +73,11 @@ pub struct RunPlan {
     pub open: OpenDevice,
     /// Planned failures; none in a real run.
     pub failpoints: Failpoints,
+    /// Busy for longer than this without a sign of life, loss is replaced: [`QUICK_WATCH`]. Who waits for a disk is not
+    /// watched: checkpoint and journal hold files that a successor would write too.
+    pub watch: Duration,
+    /// What a person changed in the pipeline file since the run began, in words.
+    pub changes: Vec<String>,
     /// The disk.
     pub store: Arc<dyn Store>,
 }
@@ -137,6 +142,9 @@ impl Run {
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), after });
+        for what in plan.changes.clone() {
+            bus.emit(Event::Changed { what });
+        }
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
         let observer_bus = bus.clone();
         let settings = Settings {
@@ -149,7 +157,8 @@ impl Run {
         Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
     }
 
-    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes never are.
+    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does not
+    /// listen at all, and then it is told how many ([`crate::bus`] has the bounds).
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }
@@ -206,12 +215,15 @@ impl Run {
     }
 
     fn last_words(&self) -> Result<(), Fault> {
-        let path = self.plan.folder.join("journal.jsonl");
-        let (mut journal, base) = journal::open(self.plan.store.clone(), &path, &self.base)?;
-        for Numbered { number, event } in self.bus.take() {
-            journal.note_as(base + number, journal::json(&event)?)?;
-        }
-        journal.sync()
+        let (store, folder) = (self.plan.store.clone(), &self.plan.folder);
+        let events = self.bus.take();
+        last_words(&*store, folder, &mut || {
+            let (mut journal, base) = journal::open(store.clone(), &folder.join("journal.jsonl"), &self.base)?;
+            for Numbered { number, event } in &events {
+                journal.note_as(base + number, journal::json(event)?)?;
+            }
+            journal.sync()
+        })
     }
 }
 
@@ -238,7 +250,7 @@ fn root(
     bus: &Arc<Bus>,
     outcome: &Arc<Lock<Option<Outcome>>>,
 ) -> Team {
-    let journal: Ref<JournalActor> = Ref::new("journal");
+    let journal: Ref<JournalActor> = Ref::new("journal").patient(LONG);
     let (store, path, base) = (run.store.clone(), run.folder.join("journal.jsonl"), base.clone());
     let diary = move |_: &Hired| Ok(JournalActor::new(store.clone(), &path, base.clone()));
     let crew = Crew {
@@ -253,7 +265,7 @@ fn root(
     };
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
-    Team::new("run", top).child(Child::thread(&journal, diary).watched(QUICK_WATCH)).child(
+    Team::new("run", top).child(Child::thread(&journal, diary)).child(
         Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
     )
 }
@@ -317,7 +329,7 @@ fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Optio
     };
     Team::new("stage", plan(Strategy::OneForOne))
         .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)).watched(DATA_WATCH))
-        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(QUICK_WATCH))
+        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(run.watch))
         .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
 }
 

@@ -7,15 +7,16 @@ use crate::data::{
 use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
+use pleach_runtime::actors::checkpoint::host_bytes;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
-use pleach_runtime::device::choose::{Chosen, Room, Wish, choose, open, room};
+use pleach_runtime::device::choose::{self, Chosen, Room, Wish, choose, open, room};
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
 use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
-use pleach_runtime::run::RunPlan;
+use pleach_runtime::run::{QUICK_WATCH, RunPlan};
 use pleach_runtime::schedule::{Decay, Schedule};
 use pleach_runtime::shaders::spec::Tick;
 use pleach_runtime::stage::Stage;
@@ -63,8 +64,27 @@ pub struct Needs {
     pub persistent: u64,
     /// Activations, scratch and the device's own staging: bytes on the device.
     pub activations: u64,
+    /// Copies of the model's state for recovery: bytes in the system's memory.
+    pub host: u64,
     /// What the device has room for, if it tells.
     pub room: Option<u64>,
+    /// What the system has room for, if it tells.
+    pub host_room: Option<u64>,
+    /// Is the device's memory the system's? Then both must fit into `room`.
+    pub shared: bool,
+}
+
+impl Needs {
+    /// What is too much, if anything is: the bytes needed, the bytes there, and where.
+    fn excess(&self) -> Option<(u64, u64, &'static str)> {
+        let device = self.persistent.saturating_add(self.activations);
+        let (device, host) = if self.shared { (device.saturating_add(self.host), 0) } else { (device, self.host) };
+        let over = |needed: u64, room: Option<u64>, place| {
+            room.filter(|&room| needed > room).map(|room| (needed, room, place))
+        };
+        over(device, self.room, "on the device")
+            .or_else(|| over(host, self.host_room, "in the system's memory, for copies that recovery needs"))
+    }
 }
 
 impl Launch {
@@ -189,22 +209,20 @@ impl Launch {
             return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
         }
         let needs = self.needs_of(rows, &room)?;
-        let total = needs.persistent.saturating_add(needs.activations);
-        match needs.room {
-            Some(bytes) if total > bytes => {
-                let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
-                let detail = format!("{} at {rows} rows at once; there is room for {}", mib(total), mib(bytes));
-                Ok(Some(Refusal::new(what, detail, hint).with_code(3)))
-            }
-            _ => Ok(None),
-        }
+        Ok(needs.excess().map(|(needed, there, place)| {
+            let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+            let detail = format!("{} {place}, at {rows} rows at once; there is room for {}", mib(needed), mib(there));
+            Refusal::new(what, detail, hint).with_code(3)
+        }))
     }
 
     fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
         let device = open(&self.chosen)?;
         let (persistent, activations) =
             Layout::predict(&[Role::policy(&self.config)], &self.shapes(rows), &self.adamw(), &*device);
-        Ok(Needs { persistent, activations, room: room.bytes })
+        let shared = matches!(self.chosen, Chosen::Cpu(_));
+        let host_room = if shared { room.bytes } else { choose::room(&Chosen::Cpu(None)).bytes };
+        Ok(Needs { persistent, activations, host: host_bytes(&self.config), room: room.bytes, host_room, shared })
     }
 
     /// What the run takes on its device, before anything is allocated there.
@@ -222,9 +240,10 @@ impl Launch {
 
     /// Refuses a run whose checkpoints will not fit the disk: exit code 3.
     pub fn check_disk(&self) -> Result<(), Fault> {
-        let bytes = 12 * pleach_runtime::model::weights::parameters(&self.config) as u64;
+        let weights = 4 * pleach_runtime::model::weights::parameters(&self.config) as u64;
         let free = RunPlan::disk().free(&self.folder).ok().flatten();
-        let need = pleach_runtime::store::reserve(bytes);
+        // Weights and two moments a checkpoint; at the end the weights once more, as the model that is handed on.
+        let need = pleach_runtime::store::reserve(3 * weights) + weights;
         match free {
             Some(free) if free < need => {
                 let detail = format!("{} MiB are free, checkpoints need {} MiB", free >> 20, need.div_ceil(1 << 20));
@@ -342,6 +361,8 @@ impl Launch {
                 clip: stage.clip,
             },
             prefetch: stage.prefetch,
+            watch: QUICK_WATCH,
+            changes: self.changes.clone(),
             open: Arc::new(move || open(&chosen)),
             failpoints,
             store: RunPlan::disk(),
@@ -414,5 +435,23 @@ fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Refusal> {
     match std::fs::read_to_string(folder.join("pleach.toml")) {
         Ok(text) => resolved::changes(&Pipeline::parse(&text)?, now),
         Err(_) => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Needs;
+
+    #[test]
+    fn copies_on_the_host_need_room_too() {
+        let gpu = Needs { persistent: 4, activations: 2, host: 9, room: Some(6), host_room: Some(9), shared: false };
+        assert_eq!(gpu.excess(), None);
+        assert_eq!(Needs { host_room: None, room: None, ..gpu }.excess(), None, "nobody tells");
+        let excess = |needs: Needs| needs.excess().map(|(needed, there, _)| (needed, there));
+        assert_eq!(excess(Needs { activations: 3, ..gpu }), Some((7, 6)));
+        assert_eq!(excess(Needs { host: 10, ..gpu }), Some((10, 9)));
+        let cpu = Needs { room: Some(14), host_room: Some(14), shared: true, ..gpu };
+        assert_eq!(excess(cpu), Some((15, 14)), "one memory holds both");
+        assert_eq!(excess(Needs { room: Some(15), ..cpu }), None);
     }
 }

@@ -12,6 +12,7 @@ mod kill;
 mod local;
 mod naga;
 mod numbers;
+mod odd;
 mod open;
 mod oracle;
 mod programs;

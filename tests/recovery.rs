@@ -3,7 +3,7 @@
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::event::Event;
-use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::run::{Run, RunEnd, RunPlan};
 use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::{DROP, Deed, Failpoints};
 use std::path::{Path, PathBuf};
@@ -34,11 +34,20 @@ pub(crate) fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
     folder
 }
 
+/// A run, ready but for its device.
+pub(crate) fn launch(folder: &Path, text: &str) -> Launch {
+    Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap()
+}
+
 /// Runs to the end under planned failures; the events and the end.
 pub(crate) fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
-    let launch = Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap();
-    let lock = RunLock::take(folder).unwrap();
-    let mut run = Run::start(launch.run_plan(failpoints), lock).unwrap();
+    drive(launch(folder, text).run_plan(failpoints))
+}
+
+/// Runs a plan to its end.
+pub(crate) fn drive(plan: RunPlan) -> (RunEnd, Vec<Event>) {
+    let lock = RunLock::take(&plan.folder).unwrap();
+    let mut run = Run::start(plan, lock).unwrap();
     let until = Instant::now() + Duration::from_secs(120);
     let mut events = Vec::new();
     loop {
@@ -51,7 +60,7 @@ pub(crate) fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd,
     }
 }
 
-/// The newest checkpoint's weights and moments, as bytes.
+/// The newest checkpoint's weights, moments and progress, and the model that was handed on, as bytes.
 pub(crate) fn bits(folder: &Path) -> Vec<u8> {
     let stage = folder.join("stages/01-pretrain");
     let mut names: Vec<PathBuf> = std::fs::read_dir(&stage).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -59,7 +68,9 @@ pub(crate) fn bits(folder: &Path) -> Vec<u8> {
     names.sort();
     let last = names.pop().expect("the last step was saved");
     let mut out = std::fs::read(last.join("model.safetensors")).unwrap();
-    out.extend(std::fs::read(last.join("optimizer.safetensors")).unwrap());
+    for file in ["optimizer.safetensors", "state.bin", "../model/model.safetensors", "../model/config.json"] {
+        out.extend(std::fs::read(last.join(file)).unwrap());
+    }
     out
 }
 
@@ -98,6 +109,39 @@ fn an_actor_that_dies_at_any_message_changes_no_bit() {
         }
     }
     assert!(injected > 40, "{injected} failures over {} points", visits.len());
+}
+
+/// A checkpoint actor that dies between the vault and the disk: what was due at that step, a milestone or the best so
+/// far, gets there all the same.
+#[test]
+fn a_checkpoint_that_was_due_is_saved_by_the_successor() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0).replace("save_every = 4", "save_every = 0\nmilestones = 3");
+    let here = folder(place.path(), "calm", &text);
+    let saved = |events: &[Event]| -> Vec<u64> {
+        let steps =
+            events.iter().map(|event| if let Event::CheckpointSaved { saved } = event { saved.step } else { 0 });
+        let mut steps: Vec<u64> = steps.filter(|step| *step > 0).collect();
+        steps.dedup();
+        steps
+    };
+    let (_, events) = run(&here, &text, Failpoints::none());
+    // The first step, milestones at 4 and 8, evaluations at 5 and 10, the end.
+    assert_eq!(saved(&events), [1, 4, 5, 8, 10, 12]);
+    let expected = bits(&here);
+    for (visit, step) in [(2, 4), (3, 5), (4, 8), (5, 10)] {
+        let here = folder(place.path(), &format!("dies{visit}"), &text);
+        let dies = Failpoints::none().at("checkpoint", "Save", visit, Deed::Panic);
+        let (end, events) = run(&here, &text, dies);
+        assert_eq!(end, RunEnd::Finished);
+        assert!(saved(&events).contains(&step), "the checkpoint of step {step} is missing: {:?}", saved(&events));
+        let kept = std::fs::read_dir(here.join("stages/01-pretrain")).unwrap();
+        let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        for milestone in ["checkpoint-000004-", "checkpoint-000008-"] {
+            assert!(kept.iter().any(|name| name.starts_with(milestone)), "{milestone} is missing: {kept:?}");
+        }
+        assert!(bits(&here) == expected);
+    }
 }
 
 /// Neither the number of threads nor the prefetch depth is in the result.

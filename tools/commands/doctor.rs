@@ -138,6 +138,7 @@ fn history(run: &std::path::Path, json: bool) -> Answer {
             }
             Event::Trouble { what, then } => println!("  trouble: {what}; {then}"),
             Event::Rehired { child, generation, .. } => println!("  {child} was hired again (generation {generation})"),
+            Event::Changed { what } => println!("  changed since the run began: {what}"),
             Event::Skipped { why, .. } => println!("  skipped: {why}"),
             Event::Paused { why } => println!("  paused: {why}"),
             Event::Resumed => println!("  went on"),

@@ -36,7 +36,9 @@ struct Plan {
     micro_batches: usize,
     persistent_bytes: u64,
     activation_bytes: u64,
+    host_bytes: u64,
     room_bytes: Option<u64>,
+    host_room_bytes: Option<u64>,
     checkpoint_bytes: u64,
     flops_per_step: f64,
     seconds_per_step: Option<f64>,
@@ -89,7 +91,9 @@ fn plan(launch: &Launch) -> Result<Plan, pleach::runtime::fault::Refusal> {
         micro_batches: stage.batch.div_ceil(launch.frozen.micro_rows),
         persistent_bytes: needs.persistent,
         activation_bytes: needs.activations,
+        host_bytes: needs.host,
         room_bytes: needs.room,
+        host_room_bytes: needs.host_room,
         checkpoint_bytes: 12 * weights as u64,
         flops_per_step: (6.0 * (weights - embedded) as f64 + attention) * tokens as f64,
         seconds_per_step: step,
@@ -123,6 +127,12 @@ fn show(plan: &Plan) {
         bytes(plan.activation_bytes),
         plan.room_bytes
             .map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
+    );
+    println!(
+        "copies       {} in the system's memory, to recover from; {}",
+        bytes(plan.host_bytes),
+        plan.host_room_bytes
+            .map_or("the system does not say what it has".into(), |room| format!("room for {}", bytes(room)))
     );
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     println!("arithmetic   {} FLOP a step", count(plan.flops_per_step));

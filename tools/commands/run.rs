@@ -139,9 +139,6 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
     launch.record(typed).map_err(words)?;
     if style == Style::Words {
         eprintln!("device: {}", launch.why);
-        for change in &launch.changes {
-            eprintln!("changed since this run began: {change}");
-        }
     }
     let plan = RunPlan { after: after(), ..launch.run_plan(Failpoints::none()) };
     let run = Run::start(plan, lock).map_err(words)?;
