@@ -4,6 +4,7 @@
 mod adapters;
 mod cpu;
 mod data;
+mod foreign;
 mod formats;
 mod gpu;
 mod gradients;
