@@ -8,10 +8,12 @@ use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
-use pleach_runtime::device::choose::{Chosen, Room, Wish, choose, open, room};
+use pleach_runtime::device::Device;
+use pleach_runtime::device::choose::{Chosen, Wish, choose, open};
+use pleach_runtime::device::room::Room;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
-use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
+use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk, sequence};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
@@ -57,14 +59,14 @@ pub struct Launch {
 }
 
 /// What a launch takes in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
     /// Weights, gradients, moments, inputs, caches: bytes on the device.
     pub persistent: u64,
     /// Activations, scratch and the device's own staging: bytes on the device.
     pub activations: u64,
-    /// What the device has room for, if it tells.
-    pub room: Option<u64>,
+    /// What the device has room for, as far as the machine tells.
+    pub room: Room,
 }
 
 impl Launch {
@@ -168,8 +170,9 @@ impl Launch {
         let batch = self.stage().batch;
         let mut rows = (MICRO_TOKENS / self.config.context).clamp(1, batch);
         rows = batch.div_ceil(batch.div_ceil(rows));
+        let device = open(&self.chosen)?;
         loop {
-            match self.refusal_of(rows)? {
+            match self.refusal_of(rows, &*device) {
                 None => return Ok(rows),
                 Some(refusal) if rows == 1 => return Err(refusal.into()),
                 Some(_) => rows = rows.div_ceil(2),
@@ -177,44 +180,34 @@ impl Launch {
         }
     }
 
-    /// Why so many rows do not fit, if they do not.
-    fn refusal_of(&self, rows: usize) -> Result<Option<Refusal>, Fault> {
-        let what = "the run does not fit the device";
+    /// Why so many rows do not fit, if they do not: in the device's own words, or for want of memory.
+    fn refusal_of(&self, rows: usize, device: &dyn Device) -> Option<Refusal> {
+        let needs = match self.needs_of(rows, device) {
+            Ok(needs) => needs,
+            Err(refusal) => return Some(refusal),
+        };
+        let what = format!("the run does not fit the device at {rows} rows at once");
         let hint = "lower context, batch or the model's size, set micro_batch, or recompute = true";
-        let room = room(&self.chosen);
-        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
-        let largest = (rows * self.config.context * widest * 4) as u64;
-        if largest > room.activation_bytes {
-            let detail = format!("an activation of {largest} bytes; the device binds {}", room.activation_bytes);
-            return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
-        }
-        let needs = self.needs_of(rows, &room)?;
-        let total = needs.persistent.saturating_add(needs.activations);
-        match needs.room {
-            Some(bytes) if total > bytes => {
-                let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
-                let detail = format!("{} at {rows} rows at once; there is room for {}", mib(total), mib(bytes));
-                Ok(Some(Refusal::new(what, detail, hint).with_code(3)))
-            }
-            _ => Ok(None),
-        }
+        needs.room.refuse(needs.persistent.saturating_add(needs.activations), &what, hint)
     }
 
-    fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
-        let device = open(&self.chosen)?;
-        let (persistent, activations) =
-            Layout::predict(&[Role::policy(&self.config)], &self.shapes(rows), &self.adamw(), &*device);
-        Ok(Needs { persistent, activations, room: room.bytes })
+    fn needs_of(&self, rows: usize, device: &dyn Device) -> Result<Needs, Refusal> {
+        let roles = [Role::policy(&self.config)];
+        let (persistent, activations) = Layout::predict(&roles, &self.shapes(rows), &self.adamw(), device)?;
+        Ok(Needs { persistent, activations, room: device.room() })
     }
 
     /// What the run takes on its device, before anything is allocated there.
+    ///
+    /// # Errors
+    /// A refusal where the device cannot run it at all.
     pub fn needs(&self) -> Result<Needs, Fault> {
-        self.needs_of(self.frozen.micro_rows, &room(&self.chosen))
+        Ok(self.needs_of(self.frozen.micro_rows, &*open(&self.chosen)?)?)
     }
 
     /// Refuses a run that does not fit: exit code 3.
     pub fn check_fit(&self) -> Result<(), Fault> {
-        match self.refusal_of(self.frozen.micro_rows)? {
+        match self.refusal_of(self.frozen.micro_rows, &*open(&self.chosen)?) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
@@ -238,11 +231,13 @@ impl Launch {
     fn shapes(&self, micro_rows: usize) -> Shapes {
         // Packed rows fill every micro-batch but the window's last.
         let rest = self.stage().batch % micro_rows.max(1) * self.config.context;
+        let prompt = self.recipe().prompts().iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
         Shapes {
             micro_rows,
             context: self.config.context,
             buckets: if rest > 0 { vec![rest] } else { Vec::new() },
             streams: STREAMS.min(self.stage().prompts.len().max(1)),
+            sequence: sequence(&self.config, prompt + self.stage().sample_tokens),
             prefill: self.config.context.min(64),
             head_chunk: head_chunk(self.config.vocab, micro_rows * self.config.context),
             recompute: self.stage().recompute,

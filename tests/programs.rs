@@ -2,10 +2,10 @@
 
 use crate::adapters::{self, Adapter};
 use pleach::loss::next_token::NextToken;
-use pleach::runtime::device::Device;
 use pleach::runtime::device::bisect::first_difference;
 use pleach::runtime::device::cpu::{Cpu, CpuOptions};
 use pleach::runtime::device::gpu::Options;
+use pleach::runtime::device::Device;
 use pleach::runtime::engine::layout::{AdamW, Key, Layout, POLICY, Role, Shapes, Which};
 use pleach::runtime::engine::state::HostState;
 use pleach::runtime::engine::{Engine, Learned};
@@ -26,7 +26,16 @@ fn configs() -> [ModelConfig; 2] {
 }
 
 fn shapes(micro_rows: usize, recompute: bool) -> Shapes {
-    Shapes { micro_rows, context: CONTEXT, buckets: vec![], streams: 2, prefill: 8, head_chunk: 20, recompute }
+    Shapes {
+        micro_rows,
+        context: CONTEXT,
+        buckets: vec![],
+        streams: 2,
+        sequence: CONTEXT,
+        prefill: 8,
+        head_chunk: 20,
+        recompute,
+    }
 }
 
 /// Eight rows, some of several documents, some targets masked.
@@ -160,7 +169,8 @@ fn checked_shaders_change_nothing() {
 fn recompute_needs_less_memory() {
     let config = ModelConfig::qwen3(VOCAB, CONTEXT, 32, 6, 4, 2);
     let device = cpu(1);
-    let bytes = |recompute| Layout::predict(&[Role::policy(&config)], &shapes(8, recompute), &adamw(), &*device).1;
+    let bytes =
+        |recompute| Layout::predict(&[Role::policy(&config)], &shapes(8, recompute), &adamw(), &*device).unwrap().1;
     assert!(bytes(true) * 2 < bytes(false), "{} against {}", bytes(true), bytes(false));
 }
 
@@ -248,8 +258,8 @@ fn roles_stand_beside_each_other(open: &dyn Fn() -> Box<dyn Device>) {
         assert!(engine.state(REFERENCE).unwrap().first.is_empty(), "what is frozen has no moments");
 
         let device = open();
-        let both = Layout::predict(&roles, &shapes, &adamw(), &*device);
-        let one = Layout::predict(&roles[..1], &shapes, &adamw(), &*device);
+        let both = Layout::predict(&roles, &shapes, &adamw(), &*device).unwrap();
+        let one = Layout::predict(&roles[..1], &shapes, &adamw(), &*device).unwrap();
         let weights: u64 = engine.layout().slots(REFERENCE).iter().map(|slot| slot.weight.bytes()).sum();
         let more = both.0 - one.0 - weights - engine.layout().members[REFERENCE].rotary.bytes();
         assert_eq!(more, 0, "the reference takes its weights and nothing else");

@@ -40,7 +40,7 @@ impl Engine {
         let programs = device.build(&layout.programs)?;
         for member in &layout.members {
             if let Positions::Rotary { .. } = member.role.config.positions {
-                device.write(member.rotary, 0, &layout::rotary_words(&member.role.config))?;
+                device.write(member.rotary, 0, &layout::rotary_words(member))?;
             }
         }
         Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
