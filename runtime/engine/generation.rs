@@ -103,6 +103,7 @@ impl Engine {
             let first = group * self.layout.shapes.streams;
             out.extend(self.generate_group(first, chunk, sampling, eos, emit)?);
         }
+        self.device.settle()?;
         Ok(out)
     }
 
