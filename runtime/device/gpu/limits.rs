@@ -33,6 +33,15 @@ pub(super) fn refusal(program: &Program, caps: &Caps) -> Option<Refusal> {
 }
 
 fn of_call(program: &Program, call: &Call, most: u64) -> Option<Refusal> {
+    if ["head.forward", "head.train"].contains(&call.op.name) {
+        // The smallest chunk that the head works in.
+        let (rows, vocab) = (call.reads[0].shape.rows().min(SHARD_ROWS as usize), call.reads[1].shape.rows());
+        let logits = Shape::new(&[rows, vocab.next_multiple_of(4)]);
+        if logits.len() as u64 > most {
+            let hint = "take a smaller vocabulary, or use `--device cpu`";
+            return Some(words(program, "a chunk of logits", &logits, logits.len() as u64, most, hint));
+        }
+    }
     let of = SHARDED.iter().find(|(op, ..)| *op == call.op.name);
     let (reads, writes) = of.map_or((&[][..], &[][..]), |&(_, reads, writes)| (reads, writes));
     let reads = call.reads.iter().enumerate().map(|(at, tensor)| (tensor, reads.contains(&at)));
