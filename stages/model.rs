@@ -55,8 +55,8 @@ impl Model {
         Ok(Model { folder, config, state, tokenizer })
     }
 
-    /// The model on a device, to continue `streams` prompts at once. A prompt and its continuation together have at most
-    /// `longest` tokens, and the model's context bounds them.
+    /// The model on a device, to continue `streams` prompts at once. A prompt and its continuation together have at
+    /// most `longest` tokens, and the model's context bounds them.
     ///
     /// # Errors
     /// A refusal with exit code 3 where that does not fit the device, before anything is allocated there.

@@ -74,7 +74,8 @@ pub trait Device {
     fn room(&self) -> Room {
         Room::system()
     }
-    /// What `build` would hold for these programs, which it does not refuse, without allocating: activation slots and scratch in bytes.
+    /// What `build` would hold for these programs, which it does not refuse, without allocating: activation slots and
+    /// scratch in bytes.
     fn predict(&self, programs: &[Program]) -> u64;
     /// Runs one part of a program (see [`Program::parts`]). Activations persist from part to part.
     fn run(&mut self, program: ProgramId, part: usize, tick: &Tick) -> Result<(), Fault>;

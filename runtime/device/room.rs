@@ -32,7 +32,7 @@ impl Room {
         }
     }
 
-    /// Why so many bytes do not fit, if they do not (exit code 3). Where nobody tells the room, nothing is refused here.
+    /// Why so many bytes do not fit, if they do not (exit code 3). Where nobody tells the room, nothing is refused.
     pub fn refuse(&self, bytes: u64, what: &str, hint: &str) -> Option<Refusal> {
         let room = self.bytes.filter(|&room| bytes > room)?;
         let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));

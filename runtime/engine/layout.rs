@@ -51,7 +51,7 @@ impl Shapes {
         }
     }
 
-    /// For [`Role::generator`]: `streams` sequences of up to `longest` tokens, prompts among them. Nothing is evaluated.
+    /// For [`Role::generator`]: `streams` sequences of up to `longest` tokens, prompts among them.
     pub fn generation(config: &ModelConfig, streams: usize, longest: usize) -> Shapes {
         let sequence = sequence(config, longest);
         let prefill = sequence.min(64);

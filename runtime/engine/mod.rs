@@ -94,7 +94,7 @@ impl Engine {
     pub fn evaluate(&mut self, role: RoleId, window: &Window) -> Result<Numbers, Fault> {
         self.check(role, window)?;
         let numbers = self.each_micro(role, window, None, Which::Evaluate, &Tick::default())?;
-        // Nothing else stands between these numbers and the one who believes them: the device says that it did the work.
+        // Nothing else stands between these numbers and the one who believes them: the device says that it did them.
         self.device.settle()?;
         Ok(numbers)
     }

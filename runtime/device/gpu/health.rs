@@ -117,8 +117,8 @@ impl Link {
         self.guarded(|device| device.poll(how))
     }
 
-    /// Runs a call of wgpu that panics when the driver reports the device as lost, and marks it so. Of the calls that
-    /// are made here only `Device::poll` does that (wgpu 30, `handle_error_fatal`), and after it gave its locks back, so
+    /// Runs a call of wgpu that panics when the driver reports the device as lost, and marks it so. Of all calls that
+    /// are made here only `Device::poll` does that (wgpu 30, `handle_error_fatal`), after it gave its locks back, so
     /// nothing is left torn: submissions, mappings and new objects report a loss as an error or through the callback.
     /// The panic hook has printed the panic all the same. Callbacks of a host application run in there too; a panic of
     /// theirs is taken for a loss, with its words.
