@@ -9,10 +9,12 @@ use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
 use pleach_runtime::actors::checkpoint::host_bytes;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
-use pleach_runtime::device::choose::{self, Chosen, Room, Wish, choose, open, room};
+use pleach_runtime::device::Device;
+use pleach_runtime::device::choose::{Chosen, Wish, choose, open};
+use pleach_runtime::device::room::Room;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
-use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
+use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk, sequence};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
@@ -58,7 +60,7 @@ pub struct Launch {
 }
 
 /// What a launch takes in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
     /// Weights, gradients, moments, inputs, caches: bytes on the device.
     pub persistent: u64,
@@ -66,24 +68,22 @@ pub struct Needs {
     pub activations: u64,
     /// Copies of the model's state for recovery: bytes in the system's memory.
     pub host: u64,
-    /// What the device has room for, if it tells.
-    pub room: Option<u64>,
-    /// What the system has room for, if it tells.
-    pub host_room: Option<u64>,
-    /// Is the device's memory the system's? Then both must fit into `room`.
-    pub shared: bool,
+    /// What the device has room for, as far as the machine tells.
+    pub room: Room,
+    /// What the system has room for.
+    pub host_room: Room,
 }
 
 impl Needs {
-    /// What is too much, if anything is: the bytes needed, the bytes there, and where.
-    fn excess(&self) -> Option<(u64, u64, &'static str)> {
+    /// Why that is too much, if it is: what shares the system's memory must fit into it together.
+    fn refusal(&self, what: &str, hint: &str) -> Option<Refusal> {
         let device = self.persistent.saturating_add(self.activations);
-        let (device, host) = if self.shared { (device.saturating_add(self.host), 0) } else { (device, self.host) };
-        let over = |needed: u64, room: Option<u64>, place| {
-            room.filter(|&room| needed > room).map(|room| (needed, room, place))
-        };
-        over(device, self.room, "on the device")
-            .or_else(|| over(host, self.host_room, "in the system's memory, for copies that recovery needs"))
+        if self.room.shared {
+            return self.room.refuse(device.saturating_add(self.host), what, hint);
+        }
+        let copies =
+            || self.host_room.refuse(self.host, "copies that recovery needs do not fit the system's memory", hint);
+        self.room.refuse(device, what, hint).or_else(copies)
     }
 }
 
@@ -188,8 +188,9 @@ impl Launch {
         let batch = self.stage().batch;
         let mut rows = (MICRO_TOKENS / self.config.context).clamp(1, batch);
         rows = batch.div_ceil(batch.div_ceil(rows));
+        let device = open(&self.chosen)?;
         loop {
-            match self.refusal_of(rows)? {
+            match self.refusal_of(rows, &*device) {
                 None => return Ok(rows),
                 Some(refusal) if rows == 1 => return Err(refusal.into()),
                 Some(_) => rows = rows.div_ceil(2),
@@ -197,42 +198,35 @@ impl Launch {
         }
     }
 
-    /// Why so many rows do not fit, if they do not.
-    fn refusal_of(&self, rows: usize) -> Result<Option<Refusal>, Fault> {
-        let what = "the run does not fit the device";
+    /// Why so many rows do not fit, if they do not: in the device's own words, or for want of memory.
+    fn refusal_of(&self, rows: usize, device: &dyn Device) -> Option<Refusal> {
+        let needs = match self.needs_of(rows, device) {
+            Ok(needs) => needs,
+            Err(refusal) => return Some(refusal),
+        };
+        let what = format!("the run does not fit the device at {rows} rows at once");
         let hint = "lower context, batch or the model's size, set micro_batch, or recompute = true";
-        let room = room(&self.chosen);
-        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
-        let largest = (rows * self.config.context * widest * 4) as u64;
-        if largest > room.activation_bytes {
-            let detail = format!("an activation of {largest} bytes; the device binds {}", room.activation_bytes);
-            return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
-        }
-        let needs = self.needs_of(rows, &room)?;
-        Ok(needs.excess().map(|(needed, there, place)| {
-            let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
-            let detail = format!("{} {place}, at {rows} rows at once; there is room for {}", mib(needed), mib(there));
-            Refusal::new(what, detail, hint).with_code(3)
-        }))
+        needs.refusal(&what, hint)
     }
 
-    fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
-        let device = open(&self.chosen)?;
-        let (persistent, activations) =
-            Layout::predict(&[Role::policy(&self.config)], &self.shapes(rows), &self.adamw(), &*device);
-        let shared = matches!(self.chosen, Chosen::Cpu(_));
-        let host_room = if shared { room.bytes } else { choose::room(&Chosen::Cpu(None)).bytes };
-        Ok(Needs { persistent, activations, host: host_bytes(&self.config), room: room.bytes, host_room, shared })
+    fn needs_of(&self, rows: usize, device: &dyn Device) -> Result<Needs, Refusal> {
+        let roles = [Role::policy(&self.config)];
+        let (persistent, activations) = Layout::predict(&roles, &self.shapes(rows), &self.adamw(), device)?;
+        let host = host_bytes(&self.config);
+        Ok(Needs { persistent, activations, host, room: device.room(), host_room: Room::system() })
     }
 
     /// What the run takes on its device, before anything is allocated there.
+    ///
+    /// # Errors
+    /// A refusal where the device cannot run it at all.
     pub fn needs(&self) -> Result<Needs, Fault> {
-        self.needs_of(self.frozen.micro_rows, &room(&self.chosen))
+        Ok(self.needs_of(self.frozen.micro_rows, &*open(&self.chosen)?)?)
     }
 
     /// Refuses a run that does not fit: exit code 3.
     pub fn check_fit(&self) -> Result<(), Fault> {
-        match self.refusal_of(self.frozen.micro_rows)? {
+        match self.refusal_of(self.frozen.micro_rows, &*open(&self.chosen)?) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
@@ -257,11 +251,13 @@ impl Launch {
     fn shapes(&self, micro_rows: usize) -> Shapes {
         // Packed rows fill every micro-batch but the window's last.
         let rest = self.stage().batch % micro_rows.max(1) * self.config.context;
+        let prompt = self.recipe().prompts().iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
         Shapes {
             micro_rows,
             context: self.config.context,
             buckets: if rest > 0 { vec![rest] } else { Vec::new() },
             streams: STREAMS.min(self.stage().prompts.len().max(1)),
+            sequence: sequence(&self.config, prompt + self.stage().sample_tokens),
             prefill: self.config.context.min(64),
             head_chunk: head_chunk(self.config.vocab, micro_rows * self.config.context),
             recompute: self.stage().recompute,
@@ -440,18 +436,29 @@ fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::Needs;
+    use pleach_runtime::device::room::Room;
 
     #[test]
     fn copies_on_the_host_need_room_too() {
-        let gpu = Needs { persistent: 4, activations: 2, host: 9, room: Some(6), host_room: Some(9), shared: false };
-        assert_eq!(gpu.excess(), None);
-        assert_eq!(Needs { host_room: None, room: None, ..gpu }.excess(), None, "nobody tells");
-        let excess = |needs: Needs| needs.excess().map(|(needed, there, _)| (needed, there));
-        assert_eq!(excess(Needs { activations: 3, ..gpu }), Some((7, 6)));
-        assert_eq!(excess(Needs { host: 10, ..gpu }), Some((10, 9)));
-        let cpu = Needs { room: Some(14), host_room: Some(14), shared: true, ..gpu };
-        assert_eq!(excess(cpu), Some((15, 14)), "one memory holds both");
-        assert_eq!(excess(Needs { room: Some(15), ..cpu }), None);
+        let mib = |mib: u64| mib << 20;
+        let room = |bytes: Option<u64>, shared| Room { bytes: bytes.map(mib), from: "told".into(), shared };
+        let refused = |activations, host, of_device: Room, of_host| {
+            let needs = Needs {
+                persistent: mib(4),
+                activations: mib(activations),
+                host: mib(host),
+                room: of_device,
+                host_room: room(of_host, true),
+            };
+            needs.refusal("it does not fit", "less").map(|refusal| refusal.detail)
+        };
+        assert_eq!(refused(2, 9, room(Some(6), false), Some(9)), None);
+        assert_eq!(refused(2, 9, room(None, false), None), None, "nobody tells");
+        assert!(refused(3, 9, room(Some(6), false), Some(9)).unwrap().starts_with("7 MiB"));
+        assert!(refused(2, 10, room(Some(6), false), Some(9)).unwrap().starts_with("10 MiB"));
+        assert!(refused(2, 9, room(Some(14), true), Some(14)).unwrap().starts_with("15 MiB"), "one memory holds both");
+        assert_eq!(refused(2, 9, room(Some(15), true), Some(15)), None);
     }
 }

@@ -4,6 +4,8 @@
 mod adapters;
 mod cpu;
 mod data;
+mod fit;
+mod foreign;
 mod formats;
 mod gpu;
 mod gradients;

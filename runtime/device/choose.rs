@@ -88,35 +88,3 @@ pub fn open(chosen: &Chosen) -> Result<Box<dyn Device>, crate::fault::Fault> {
         Chosen::Gpu(choice) => Ok(Box::new(Gpu::open(choice)?)),
     }
 }
-
-/// What a device has room for, as far as the machine tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that may be used, leaving the rest of the machine its share.
-    pub bytes: Option<u64>,
-    /// Bytes of the largest activation.
-    pub activation_bytes: u64,
-}
-
-/// The room of a settled device: 80 % of a GPU's memory, or 70 % of what the system has available.
-pub fn room(chosen: &Chosen) -> Room {
-    match chosen {
-        Chosen::Cpu(_) => {
-            let bytes = sysinfo::System::new().ok().map(|mut system| {
-                system.refresh_memory();
-                system.available_memory() / 10 * 7
-            });
-            Room { bytes, activation_bytes: 1 << 40 }
-        }
-        Chosen::Gpu(choice) => {
-            let adapters = gpu::adapters();
-            let adapter = match choice {
-                gpu::Choice::Best => adapters.iter().find(|a| a.kind != Kind::Software),
-                gpu::Choice::Software => adapters.iter().find(|a| a.kind == Kind::Software),
-                gpu::Choice::Index(index) => adapters.get(*index),
-            };
-            let bytes = adapter.and_then(|a| a.memory).map(|memory| memory / 10 * 8);
-            Room { bytes, activation_bytes: adapter.map_or(128 << 20, |a| a.binding_bytes) }
-        }
-    }
-}

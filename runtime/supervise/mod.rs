@@ -108,5 +108,6 @@ pub use exit::{Ending, GaveUp, Incident, Reason, What};
 pub use failpoints::{DROP, Deed, Failpoints, START};
 pub use policy::{Plan, Restart, Strategy};
 pub use post::Ref;
+pub(crate) use shell::text_of;
 pub use team::{Child, Team};
 pub use tree::{Running, Settings, start};
