@@ -80,7 +80,13 @@ impl Trainer {
 
     /// From where the stage left off to its end, or until told to stop.
     pub fn run(&mut self) -> Result<Outcome, Fault> {
-        self.begin()?;
+        match self.begin() {
+            Err(fault) if fault.kind == FaultKind::Stopped && self.control.wants_stop() => {
+                self.save_kept()?;
+                return Ok(Outcome::Stopped);
+            }
+            begun => begun?,
+        }
         while self.progress.step < self.plan.timing.steps {
             if !self.may_go_on()? {
                 self.save(false, false)?;
@@ -157,6 +163,14 @@ impl Trainer {
             self.saved = Some((self.progress.step, Instant::now()));
         }
         self.keep()
+    }
+
+    /// Without a device there is no state but the vault's: that goes onto the disk.
+    fn save_kept(&mut self) -> Result<(), Fault> {
+        if let (Some(keepsake), true, _) = self.crew.newest()? {
+            self.crew.save(keepsake, false, false)?;
+        }
+        Ok(())
     }
 
     /// Passes the gate; false = stop.

@@ -4,12 +4,14 @@ mod adapter;
 mod governor;
 mod health;
 mod memory;
+mod name;
 mod pipelines;
 mod program;
 pub mod share;
 mod vram;
 
 pub use adapter::{AdapterFacts, Choice, Kind, adapters};
+pub use name::Name;
 
 use crate::device::{Device, Facts, Held, ProgramId};
 use crate::fault::{Fault, Refusal};
