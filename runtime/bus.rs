@@ -36,6 +36,8 @@ struct Held {
     next: u64,
     /// State changes that found no room at the listener's end.
     lost: u64,
+    /// The highest step that was made in this process.
+    reached: u64,
 }
 
 impl Bus {
@@ -49,6 +51,9 @@ impl Bus {
     pub fn emit(&self, event: Event) {
         let mut held = self.held.hold();
         self.tell(&event, &mut held.lost);
+        if let Event::Step { step, .. } | Event::Skipped { step, .. } = event {
+            held.reached = step.max(held.reached);
+        }
         let number = held.next;
         held.waiting.push(Numbered { number, event });
         held.next += 1;
@@ -72,6 +77,11 @@ impl Bus {
             Event::Step { .. } => {}
             _ => *lost += 1,
         }
+    }
+
+    /// The highest step of this process so far: what a replay goes through again is no progress.
+    pub fn reached(&self) -> u64 {
+        self.held.hold().reached
     }
 
     /// What the journal has not seen yet.

@@ -82,7 +82,13 @@ impl Trainer {
 
     /// From where the stage left off to its end, or until told to stop.
     pub fn run(&mut self) -> Result<Outcome, Fault> {
-        self.begin()?;
+        match self.begin() {
+            Err(fault) if fault.kind == FaultKind::Stopped && self.control.wants_stop() => {
+                self.save_kept()?;
+                return Ok(Outcome::Stopped);
+            }
+            begun => begun?,
+        }
         while self.progress.step < self.plan.timing.steps {
             if !self.may_go_on()? {
                 self.save(false, false)?;
@@ -166,6 +172,14 @@ impl Trainer {
         if self.progress.tiles != fresh.tiles {
             self.progress.tiles = fresh.tiles;
             self.progress = self.crew.take_over(self.progress.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Without a device there is no state but the vault's: that goes onto the disk.
+    fn save_kept(&mut self) -> Result<(), Fault> {
+        if let (Some(keepsake), true, _) = self.crew.newest()? {
+            self.crew.save(keepsake, false, false)?;
         }
         Ok(())
     }

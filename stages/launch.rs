@@ -8,6 +8,7 @@ use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
 use pleach_runtime::actors::checkpoint::host_bytes;
+use pleach_runtime::actors::opening::lost;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
 use pleach_runtime::device::Device;
 use pleach_runtime::device::choose::{Chosen, Wish, choose, open};
@@ -51,6 +52,8 @@ pub struct Launch {
     pub chosen: Chosen,
     /// Why this device.
     pub why: String,
+    /// The run has worked with this device before: where it does not open, it is lost and not refused.
+    pub known: bool,
     /// Rows of the table: what an epoch visits.
     pub rows: u64,
     /// Values derived at the first start.
@@ -100,8 +103,9 @@ impl Launch {
         watch: &mut dyn FnMut(&Progress) -> bool,
     ) -> Result<Launch, Fault> {
         let stage = &pipeline.stages[0];
-        let (chosen, why) = choose(&Wish::parse(&pipeline.device)?, pipeline.threads);
-        let changes = compare(pipeline, folder)?;
+        let mut changes = compare(pipeline, folder)?;
+        let before = frozen(folder);
+        let (chosen, why, known) = device(pipeline, before.as_ref(), &mut changes)?;
         let corpus = corpus(stage, base)?;
         let data = folder.join("data");
         let began = folder.join("pleach.toml").is_file();
@@ -133,7 +137,14 @@ impl Launch {
         }
         let config = pipeline.model.config(tokenizer.vocab())?;
         let windows = Windows::open(&data, Split::Train, window_options(pipeline, stage))?;
-        let nothing = Frozen { steps: 0, steps_from: String::new(), micro_rows: 0, micro_from: String::new() };
+        let nothing = Frozen {
+            steps: 0,
+            steps_from: String::new(),
+            micro_rows: 0,
+            micro_from: String::new(),
+            wish: pipeline.device.clone(),
+            device: chosen.words().unwrap_or_default(),
+        };
         let mut launch = Launch {
             pipeline: pipeline.clone(),
             folder: folder.to_path_buf(),
@@ -142,11 +153,12 @@ impl Launch {
             config,
             chosen,
             why,
+            known,
             rows: windows.rows(),
             frozen: nothing,
             changes,
         };
-        launch.freeze()?;
+        launch.freeze(before)?;
         Ok(launch)
     }
 
@@ -155,9 +167,7 @@ impl Launch {
     }
 
     /// Derives what is not said, or takes it from an earlier start.
-    fn freeze(&mut self) -> Result<(), Fault> {
-        let before = std::fs::read_to_string(self.folder.join("resolved.toml")).ok();
-        let before = before.and_then(|text| resolved::read(&text));
+    fn freeze(&mut self, before: Option<Frozen>) -> Result<(), Fault> {
         let stage = self.stage().clone();
         let (micro_rows, micro_from) = match (stage.micro_batch, &before) {
             (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
@@ -224,9 +234,14 @@ impl Launch {
         Ok(self.needs_of(self.frozen.micro_rows, &*open(&self.chosen)?)?)
     }
 
-    /// Refuses a run that does not fit: exit code 3.
+    fn open(&self) -> Result<Box<dyn Device>, Fault> {
+        open(&self.chosen).map_err(|fault| if self.known { lost(fault) } else { fault })
+    }
+
+    /// Refuses a run that does not fit: exit code 3. Where a device that the run has worked with is not there, that is
+    /// [`pleach_runtime::fault::FaultKind::DeviceLost`], and may pass.
     pub fn check_fit(&self) -> Result<(), Fault> {
-        match self.refusal_of(self.frozen.micro_rows, &*open(&self.chosen)?) {
+        match self.refusal_of(self.frozen.micro_rows, &*self.open()?) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
@@ -292,7 +307,7 @@ impl Launch {
     /// Seconds of a step: four are made on the device, the quickest of the last three counts.
     pub fn step_seconds(&self) -> Result<f64, Fault> {
         let shapes = self.shapes(self.frozen.micro_rows);
-        let mut engine = Engine::new(open(&self.chosen)?, &[Role::policy(&self.config)], &shapes, &self.adamw())?;
+        let mut engine = Engine::new(self.open()?, &[Role::policy(&self.config)], &shapes, &self.adamw())?;
         engine.begin(POLICY, self.pipeline.seed)?;
         let stage = self.recipe();
         let (mut data, loss) = (stage.data()?, stage.loss());
@@ -360,6 +375,7 @@ impl Launch {
             watch: QUICK_WATCH,
             changes: self.changes.clone(),
             open: Arc::new(move || open(&chosen)),
+            known: self.known,
             failpoints,
             store: RunPlan::disk(),
         }
@@ -424,6 +440,32 @@ fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path, began: bool) -> 
         path => Vocabulary::File(path.into()),
     };
     vocabulary.tokenizer(corpus)
+}
+
+/// What an earlier start froze.
+fn frozen(folder: &Path) -> Option<Frozen> {
+    std::fs::read_to_string(folder.join("resolved.toml")).ok().and_then(|text| resolved::read(&text))
+}
+
+/// The device, why it is this one, and whether the run has worked with it: the one of the first start, whatever else is
+/// there now, until a person asks for another.
+fn device(
+    pipeline: &Pipeline,
+    before: Option<&Frozen>,
+    changes: &mut Vec<String>,
+) -> Result<(Chosen, String, bool), Fault> {
+    let wish = Wish::parse(&pipeline.device)?;
+    let kept = before.and_then(|frozen| Some((frozen, Chosen::parse(&frozen.device, pipeline.threads)?)));
+    if let Some((frozen, chosen)) = kept {
+        if frozen.wish == pipeline.device {
+            return Ok((chosen, format!("{}, as at the first start", frozen.device), true));
+        }
+        if !changes.iter().any(|change| change.starts_with("device:")) {
+            changes.push(format!("device: was {}, is {}", frozen.wish, pipeline.device));
+        }
+    }
+    let (chosen, why) = choose(&wish, pipeline.threads);
+    Ok((chosen, why, false))
 }
 
 /// What changed in the pipeline file since the run began.

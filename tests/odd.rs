@@ -213,7 +213,7 @@ fn copies_on_the_host_are_planned() {
     engine.begin(POLICY, 1).unwrap();
     // Two in the vault, one on its way there.
     assert_eq!(needs.host, 3 * engine.state(POLICY).unwrap().bytes() as u64);
-    assert!(needs.shared, "the cpu device has no memory of its own");
+    assert!(needs.room.shared, "the cpu device has no memory of its own");
 }
 
 /// A stage whose data panics once at each of some windows, and whose loss is no number on others.

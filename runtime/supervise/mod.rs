@@ -94,6 +94,7 @@ mod behaviour;
 mod exit;
 mod failpoints;
 mod host;
+mod plan;
 pub mod policy;
 mod post;
 mod shell;

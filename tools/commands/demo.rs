@@ -2,7 +2,7 @@
 
 use super::Answer;
 use super::generate::{DeviceArgs, opened};
-use super::guardian::{guard, is_worker};
+use super::guardian::{Input, guard, is_worker};
 use super::life;
 use super::run::train;
 use crate::show::live::Style;
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Answer {
     let name = if args.text.is_some() { "demo-text" } else { "demo" };
     let folder = args.runs.join(name);
     if !is_worker() {
-        return guard(&folder);
+        return guard(&folder, Input::Talk);
     }
     let life = life::show();
     let typed = pipeline(args, name);

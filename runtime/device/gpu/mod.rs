@@ -5,12 +5,14 @@ mod governor;
 mod health;
 mod limits;
 mod memory;
+mod name;
 mod pipelines;
 mod program;
 pub mod share;
 mod vram;
 
 pub use adapter::{AdapterFacts, Choice, Kind, adapters};
+pub use name::Name;
 
 use crate::device::room::Room;
 use crate::device::{Device, Facts, Held, ProgramId};
