@@ -20,8 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Why an operation on a path is refused, if it is.
+type Refuses = dyn Fn(&str, &Path) -> Option<ErrorKind> + Send + Sync;
+
 /// The disk of this machine, which refuses an operation on a path as told.
-struct OddDisk(Box<dyn Fn(&str, &Path) -> Option<ErrorKind> + Send + Sync>);
+struct OddDisk(Box<Refuses>);
 
 impl OddDisk {
     fn ask(&self, operation: &str, path: &Path) -> io::Result<()> {
