@@ -172,8 +172,8 @@ impl Run {
         Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
     }
 
-    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does not
-    /// listen at all, and then it is told how many ([`crate::bus`] has the bounds).
+    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does
+    /// not listen at all, and then it is told how many ([`crate::bus`] has the bounds).
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }

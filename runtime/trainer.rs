@@ -368,8 +368,8 @@ impl Trainer {
     }
 }
 
-/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention would
-/// remove what a person may still mend.
+/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention
+/// would remove what a person may still mend.
 fn nothing_whole(lost: &[String]) -> Refusal {
     let what = "could not go on: no checkpoint of this run is whole";
     let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \

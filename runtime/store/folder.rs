@@ -142,7 +142,7 @@ impl RunFolder {
         // The last one of a stage is followed by the folder that hands its model on.
         let handed_on = if snapshot.last { snapshot.model_bytes() } else { 0 };
         let done = self
-            .make_room(snapshot.bytes() + handed_on)
+            .make_room(reserve(snapshot.bytes()) + handed_on)
             .and_then(|()| checkpoint::save(&*self.store, &self.stage(&snapshot.stage), seq, self.parent, snapshot));
         let manifest = match done {
             Ok(manifest) => manifest,
@@ -166,8 +166,7 @@ impl RunFolder {
         Ok(Saved { name, folder, manifest, removed, warnings })
     }
 
-    fn make_room(&mut self, bytes: u64) -> Result<(), Fault> {
-        let need = reserve(bytes);
+    fn make_room(&mut self, need: u64) -> Result<(), Fault> {
         if self.free().is_some_and(|free| free < need) {
             self.retain(retention::NEWEST - 1, &mut Vec::new(), &mut Vec::new());
         }

@@ -185,10 +185,11 @@ pub(super) fn sweep(store: &dyn Store, root: &Path) -> Result<Vec<String>, Fault
     Ok(swept)
 }
 
-/// Loads the newest good checkpoint. Wrong bytes put a newer one in quarantine; a disk that fails to give them does not:
-/// it is asked twice, then the checkpoint before is tried, and if none can be had the disk's error is returned. One of
-/// a version that is not read here is refused, whatever lies before it: going on from there would throw steps away
-/// that another program can read. Where nothing can be gone on from, nothing is renamed: the next start finds the same.
+/// Loads the newest good checkpoint. Wrong bytes put a newer one in quarantine; a disk that fails to give them does
+/// not: it is asked twice, then the checkpoint before is tried, and if none can be had the disk's error is returned.
+/// One of a version that is not read here is refused, whatever lies before it: going on from there would throw steps
+/// away that another program can read. Where nothing can be gone on from, nothing is renamed: the next start finds the
+/// same.
 pub(super) fn recover(store: &dyn Store, root: &Path) -> Result<Recovered, Fault> {
     let mut found = Recovered { checkpoint: None, lost: Vec::new() };
     let (mut unread, mut wrong) = (None, Vec::new());
