@@ -50,14 +50,29 @@ impl Recovered {
     pub fn words(&self) -> Option<String> {
         let newest = self.lost.first()?;
         let why: Vec<String> = self.lost.iter().map(|l| format!("{}: {}", l.name, l.why)).collect();
-        let minutes = match (newest.known, &self.checkpoint) {
+        let time = match (newest.known, &self.checkpoint) {
             (Some((_, written)), Some(c)) => {
-                format!(" ({} minutes of training)", written.saturating_sub(c.manifest.written).div_ceil(60))
+                format!(" ({} of training)", time(written.saturating_sub(c.manifest.written)))
             }
             _ => String::new(),
         };
         let from = self.checkpoint.as_ref().map_or("the beginning".to_owned(), |c| format!("step {}", c.manifest.step));
-        Some(format!("going on from {from}; {} steps are lost{minutes}: {}", self.lost_steps(), why.join("; ")))
+        let steps = match self.lost_steps() {
+            1 => "1 step is lost".to_owned(),
+            steps => format!("{steps} steps are lost"),
+        };
+        Some(format!("going on from {from}; {steps}{time}: {}", why.join("; ")))
+    }
+}
+
+/// Seconds between two stamps in words, rounded up.
+fn time(seconds: u64) -> String {
+    match seconds {
+        0 => "less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
     }
 }
 
