@@ -194,4 +194,15 @@ mod tests {
         assert_eq!(name(&["--text", ".."]), "demo-text");
         assert!(pleach::runtime::store::is_plain_name(&name(&["--text", &"x".repeat(300)])));
     }
+
+    /// A space of its own is a token that no text begins a word with.
+    #[test]
+    fn no_prompt_ends_in_a_space() {
+        for words in [&["demo"][..], &["demo", "--text", "a.txt"]] {
+            let pipeline = super::pipeline(&super::Args::parse_from(words), "demo");
+            let pipeline = pleach::pipeline::Pipeline::parse(&pipeline).expect("it parses");
+            let prompts = &pipeline.stages[0].prompts;
+            assert!(!prompts.is_empty() && prompts.iter().all(|prompt| prompt.trim() == prompt), "{prompts:?}");
+        }
+    }
 }
