@@ -150,7 +150,7 @@ mod tests {
         let labels = |low, high| ticks(low, high).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
         assert_eq!(labels(0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
         assert_eq!(labels(0.0, 120.0), ["0", "20", "40", "60", "80", "100", "120"]);
-        assert_eq!(labels(1e6, 1.2e6), ["1.0e6", "1.05e6", "1.10e6", "1.15e6", "1.20e6"]);
+        assert_eq!(labels(1e6, 1.2e6), ["1.00e6", "1.05e6", "1.10e6", "1.15e6", "1.20e6"]);
     }
 
     /// A constant is seen as one: the axis lies around it, and each tick has a label of its own.
