@@ -403,7 +403,7 @@ fn window_options(pipeline: &Pipeline, stage: &Pretrain) -> WindowOptions {
 }
 
 /// `world:20000` or `world:20000:7` (seed 7) are stories of the little world; everything else is a path or pattern.
-fn source(name: &str) -> Result<Source, Refusal> {
+pub fn source(name: &str) -> Result<Source, Refusal> {
     let Some(rest) = name.strip_prefix("world:") else { return Ok(Source::Path(name.to_string())) };
     let (count, seed) = rest.split_once(':').unwrap_or((rest, "1"));
     match (count.parse(), seed.parse()) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod commands;
 mod cpu;
 mod data;
 mod fit;

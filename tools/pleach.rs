@@ -44,10 +44,13 @@ enum Command {
     /// How a run stands
     Status(commands::status::Args),
     /// Let a run stand still after its current step
+    #[command(after_help = "Examples:\n  pleach pause\n  pleach pause runs/demo --json")]
     Pause(commands::control::Args),
     /// Let a paused run go on
+    #[command(after_help = "Examples:\n  pleach resume\n  pleach resume runs/demo --json")]
     Resume(commands::control::Args),
     /// End a run after its current step, everything on disk
+    #[command(after_help = "Examples:\n  pleach stop\n  pleach stop runs/demo --json")]
     Stop(commands::control::Args),
     /// Continue prompts
     Generate(commands::generate::Args),

@@ -50,17 +50,33 @@ impl Recovered {
     pub fn words(&self) -> Option<String> {
         let newest = self.lost.first()?;
         let why: Vec<String> = self.lost.iter().map(|l| format!("{}: {}", l.name, l.why)).collect();
-        let minutes = match (newest.known, &self.checkpoint) {
+        let time = match (newest.known, &self.checkpoint) {
             (Some((_, written)), Some(c)) => {
-                format!(" ({} minutes of training)", written.saturating_sub(c.manifest.written).div_ceil(60))
+                format!(" ({} of training)", time(written.saturating_sub(c.manifest.written)))
             }
             _ => String::new(),
         };
-        let (why, steps) = (why.join("; "), self.lost_steps());
+        let why = why.join("; ");
+        let steps = match self.lost_steps() {
+            1 => "1 step".to_owned(),
+            steps => format!("{steps} steps"),
+        };
+        let is = if self.lost_steps() == 1 { "is" } else { "are" };
         Some(match &self.checkpoint {
-            Some(c) => format!("going on from step {}; {steps} steps are lost{minutes}: {why}", c.manifest.step),
-            None => format!("no checkpoint is left to go on from; {steps} steps would be lost: {why}"),
+            Some(c) => format!("going on from step {}; {steps} {is} lost{time}: {why}", c.manifest.step),
+            None => format!("no checkpoint is left to go on from; {steps} would be lost: {why}"),
         })
+    }
+}
+
+/// Seconds between two stamps in words, rounded up.
+fn time(seconds: u64) -> String {
+    match seconds {
+        0 => "less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
     }
 }
 

@@ -35,11 +35,11 @@ impl RecordError {
             }
             RecordError::Missing(fields) => (
                 format!("{place}: no field \"{field}\"; the record has: {}", fields.join(", ")),
-                format!("name the field that holds the text, as in field = \"{}\"", nearest(field, &fields)),
+                format!("name the field that holds the text, as in text_field = \"{}\"", nearest(field, &fields)),
             ),
             RecordError::Kind(kind) => (
                 format!("{place}: the field \"{field}\" holds {kind}, not a string"),
-                "name another field, or convert the records".to_owned(),
+                "name another field with text_field = \"...\", or convert the records".to_owned(),
             ),
         };
         Refusal::new(cannot_read(path), detail, hint)

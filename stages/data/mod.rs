@@ -48,4 +48,4 @@ pub use source::Source;
 pub use text::{LINE, PIECE, Piece, Sink, TextOptions};
 pub use tokenizer::{TextStream, Tokenizer, TrainOptions};
 pub use vocabulary::{SAMPLE, Vocabulary};
-pub use windows::{Evaluation, Sampling, Split, WindowOptions, Windows, target_bytes};
+pub use windows::{Evaluation, Sampling, Split, TOO_SHORT, WindowOptions, Windows, target_bytes};

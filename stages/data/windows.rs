@@ -21,6 +21,9 @@ pub enum Split {
     Validation,
 }
 
+/// The beginning of the refusal of a corpus that cannot fill one row.
+pub const TOO_SHORT: &str = "the corpus is shorter than one context";
+
 /// How rows are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sampling {
@@ -66,7 +69,7 @@ impl Windows {
             let detail =
                 format!("{tokens} tokens; one row of context {} takes {}", options.context, options.context + 1);
             let hint = format!("add text, or set context to {} or less", tokens.saturating_sub(1).max(1));
-            return Err(Refusal::new("the corpus is shorter than one context", detail, hint).into());
+            return Err(Refusal::new(TOO_SHORT, detail, hint).into());
         }
         Ok(Windows { cache, options, rows })
     }

@@ -122,8 +122,8 @@ fn bad_input_is_refused_with_its_place() {
     has(refusal("a.jsonl", b"{\"text\":\"x\"} 5\n"), &["line 1", "trailing"]);
     has(refusal("a.jsonl", b"{\"text\":\"x\xFF\"}\n"), &["line 1, byte 10", "invalid UTF-8"]);
     let said = refusal("a.jsonl", b"{\"id\":1,\"body\":\"x\"}\n");
-    has(said, &["line 1: no field \"text\"", "id, body", "field = \"body\""]);
-    has(refusal("a.jsonl", b"{\"text\":[1,2]}\n"), &["line 1", "holds a list, not a string"]);
+    has(said, &["line 1: no field \"text\"", "id, body", " text_field = \"body\""]);
+    has(refusal("a.jsonl", b"{\"text\":[1,2]}\n"), &["line 1", "holds a list, not a string", "text_field"]);
     has(refusal("a.json", b"[{\"text\":\"x\"},\n {\"text\":1}]"), &["record 2", "holds a number"]);
     has(refusal("a.json", b"[{\"text\":\"x\"},\n {\"text\" 1}]"), &["line 2, column", ".jsonl"]);
     has(refusal("a.json", b"{\"text\":\"x\"}"), &["an array of objects"]);

@@ -2,7 +2,7 @@
 
 use pleach_runtime::fault::FaultKind;
 use pleach_runtime::store::{
-    Disk, Manifest, Store, best, crosses_milestone, plan, replace, reserve, write_model_folder,
+    Disk, Lost, Manifest, Store, best, crosses_milestone, plan, replace, reserve, write_model_folder,
 };
 use proptest::prelude::*;
 
@@ -205,4 +205,30 @@ fn the_free_space_of_this_disk_is_known() {
     let free = Disk.free(&std::env::temp_dir()).unwrap();
     assert!(free.is_none_or(|bytes| bytes > 0));
     assert!(cfg!(not(target_os = "linux")) || free.is_some());
+}
+
+/// What a start says of a damaged checkpoint: one step is no plural, and milliseconds are no minutes.
+#[test]
+fn what_was_lost_is_said_in_its_own_size() {
+    for (step, seconds, words) in [
+        (21, 0, "1 step is lost (less than a second of training)"),
+        (25, 1, "5 steps are lost (1 second of training)"),
+        (25, 119, "5 steps are lost (119 seconds of training)"),
+        (25, 121, "5 steps are lost (3 minutes of training)"),
+        (25, 7201, "5 steps are lost (3 hours of training)"),
+    ] {
+        let manifest = Manifest { written: 1000, ..manifest(2, "01-pretrain", true, None) };
+        let folder = "checkpoint-000020-2".into();
+        let kept = Checkpoint { folder, manifest, model: vec![], optimizer: vec![], state: vec![], extras: vec![] };
+        let lost = Lost {
+            name: "checkpoint".to_owned(),
+            seq: 3,
+            step,
+            known: Some((0, 1000 + seconds)),
+            why: "cut".to_owned(),
+            quarantined: None,
+        };
+        let said = Recovered { checkpoint: Some(kept), lost: vec![lost] }.words().unwrap();
+        assert!(said.starts_with(&format!("going on from step 20; {words}: ")), "{said}");
+    }
 }

@@ -6,7 +6,8 @@ use clap::Parser;
 use pleach::model::Model;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::Sampling;
-use std::io::{BufRead, IsTerminal, Write};
+use pleach::runtime::fault::Refusal;
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 /// Tokens of a line that memory is laid out for, its answer apart; a longer line is refused in words.
@@ -27,6 +28,9 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Bytes of a line at most; no context is as long.
+const LINE_BYTES: usize = 1 << 20;
+
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
     let sampling = args.sampling.sampling()?;
@@ -36,38 +40,65 @@ pub fn run(args: &Args) -> Answer {
     talk(&model, &mut engine, &sampling, args.json)
 }
 
-/// Reads lines until the end of input; an empty line ends too.
+/// Reads lines until the end of input; on a terminal an empty line ends too. A line that cannot be continued is refused
+/// in words, and the next one is read; the first such refusal's code is the answer.
 pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool) -> Answer {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
         eprintln!("Write the beginning of a text; the model goes on. An empty line ends.");
     }
-    let mut turn = 0;
-    loop {
+    let mut input = std::io::stdin().lock();
+    let (mut turn, mut code) = (0, 0);
+    for number in 1u64.. {
         if terminal {
             eprint!("> ");
         }
-        let mut line = String::new();
-        let read = std::io::stdin().lock().read_line(&mut line);
-        let text = line.trim_end_matches(['\n', '\r']);
-        if !matches!(read, Ok(count) if count > 0) || text.is_empty() {
-            return Ok(0);
+        let Some(bytes) = line(&mut input)? else { break };
+        if bytes.is_empty() && terminal {
+            break;
+        }
+        if bytes.is_empty() {
+            eprintln!("line {number} is empty: passed over");
+            continue;
         }
         let sampling = Sampling { seed: sampling.seed.wrapping_add(turn), ..sampling.clone() };
         turn += 1;
-        if let Err(refusal) = answer(model, engine, text, &sampling, json) {
-            eprintln!("error: {refusal}");
+        if let Err(refusal) = text(bytes).and_then(|text| answer(model, engine, &text, &sampling, json)) {
+            eprintln!("error: line {number}: {refusal}");
+            code = if code == 0 { refusal.code } else { code };
         }
     }
+    Ok(code)
 }
 
-fn answer(
-    model: &Model,
-    engine: &mut Engine,
-    text: &str,
-    sampling: &Sampling,
-    json: bool,
-) -> Result<(), pleach::runtime::fault::Refusal> {
+/// The next line without its end, and of a longer one as much as is refused; none at the end of the input.
+fn line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>, Refusal> {
+    let mut bytes = Vec::new();
+    let failed = |error: std::io::Error| {
+        let hint = "give the lines through a file or a pipe, or generate --prompt";
+        Refusal::new("could not read what is to be continued", error.to_string(), hint).with_code(1)
+    };
+    let read = Read::take(&mut *input, LINE_BYTES as u64 + 2).read_until(b'\n', &mut bytes).map_err(failed)?;
+    if bytes.last() != Some(&b'\n') && bytes.len() > LINE_BYTES {
+        input.skip_until(b'\n').map_err(failed)?;
+    }
+    while bytes.pop_if(|byte| matches!(byte, b'\n' | b'\r')).is_some() {}
+    Ok((read > 0).then_some(bytes))
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Refusal> {
+    let what = "the line cannot be continued";
+    if bytes.len() > LINE_BYTES {
+        let detail = format!("it is longer than {} KiB", LINE_BYTES >> 10);
+        return Err(Refusal::new(what, detail, "give its end: a model sees no more than its context"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let detail = format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to());
+        Refusal::new(what, detail, "convert it to UTF-8")
+    })
+}
+
+fn answer(model: &Model, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
     let prompt = encode(model, text)?;
     let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let mut stream = model.tokenizer.stream();

@@ -12,6 +12,9 @@ use std::path::PathBuf;
 pub struct Args {
     /// The run folder (default: the newest under runs/)
     pub run: Option<PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Runs the command.
@@ -25,5 +28,8 @@ pub fn run(args: &Args, word: &str) -> Answer {
     control::tell(&folder.join("CONTROL"), word)
         .map_err(|error| Refusal::new(what, error.to_string(), "check the folder's permissions").with_code(1))?;
     eprintln!("told process {pid} to {word}; `pleach status {}` shows when it has", folder.display());
+    if args.json {
+        println!("{}", serde_json::json!({"told": word, "run": folder.display().to_string(), "pid": pid}));
+    }
     Ok(0)
 }

@@ -59,8 +59,10 @@ pub fn run(args: &Args) -> Answer {
     });
     let pretty = serde_json::to_string_pretty(&findings).unwrap_or_default();
     if let Some(path) = &args.report {
-        std::fs::write(path, &pretty)
-            .map_err(|error| Refusal::new("could not write the report", error.to_string(), "name another file"))?;
+        std::fs::write(path, &pretty).map_err(|error| {
+            let detail = format!("{}: {error}", path.display());
+            Refusal::new("could not write the report", detail, "name another file").with_code(1)
+        })?;
         eprintln!("wrote {}", path.display());
     }
     if args.json {

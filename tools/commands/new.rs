@@ -1,11 +1,15 @@
 //! `pleach new`: a pipeline file with comments.
 
 use super::Answer;
+use crate::show::words::shell;
 use clap::Parser;
+use pleach::data::Corpus;
+use pleach::launch::source;
 use pleach::pipeline::keys::{Key, MODEL, PRETRAIN, TOP};
 use pleach::pipeline::{ModelChoice, Pipeline, Pretrain};
 use pleach::runtime::fault::Refusal;
-use std::path::PathBuf;
+use pleach::runtime::store::is_plain_name;
+use std::path::{Component, Path, PathBuf};
 
 /// `pleach new`.
 #[derive(Parser)]
@@ -15,7 +19,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// The folder to make
     pub folder: PathBuf,
-    /// Files, folders or globs; world:N = N stories of the little world
+    /// Files, folders or globs, as seen from here; world:N = N stories of the little world
     #[arg(long, default_value = "world:20000")]
     pub data: Vec<String>,
     /// The one dial: layers; width and heads follow
@@ -30,7 +34,13 @@ pub struct Args {
     /// Optimizer steps, instead of one epoch
     #[arg(long, conflicts_with = "minutes")]
     pub steps: Option<u64>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
+
+/// Letters of a derived name at most: a run's name may have 128, and `demo` puts words around this one.
+const NAME_LETTERS: usize = 90;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
@@ -39,20 +49,70 @@ pub fn run(args: &Args) -> Answer {
     if file.exists() {
         return Err(Refusal::new(what, "it exists already", "choose another folder, or edit the file"));
     }
-    let name = args.folder.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
+    args.data.iter().try_for_each(|name| look("--data", name))?;
+    let name = std::path::absolute(&args.folder).unwrap_or_else(|_| args.folder.clone());
+    let name = plain(&name.file_name().unwrap_or_default().to_string_lossy());
+    let name = if name.is_empty() { "run".to_string() } else { name };
     let text = text(args, &name);
     Pipeline::parse(&text)?;
     let made = std::fs::create_dir_all(&args.folder).and_then(|()| std::fs::write(&file, text));
     made.map_err(|error| Refusal::new(what, error.to_string(), "check the folder's permissions").with_code(1))?;
-    eprintln!("wrote {}", file.display());
-    eprintln!("next: pleach plan {0}   then   pleach run {0}", file.display());
+    let shown = file.display().to_string();
+    eprintln!("wrote {shown}");
+    eprintln!("next: pleach plan {0}   then   pleach run {0}", shell(&shown));
+    if args.json {
+        println!("{}", serde_json::json!({"wrote": shown, "name": name}));
+    }
     Ok(0)
+}
+
+/// Refuses data that names nothing to read, seen from the working folder; `flag` is where it was typed.
+pub fn look(flag: &str, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() {
+        let hint = "name a file, a folder, a glob in quotes, or world:20000";
+        return Err(Refusal::new("there is nothing to train on", format!("{flag} is empty"), hint));
+    }
+    let found = Corpus { train: vec![source(name)?], ..Corpus::default() }.parts();
+    found.map(drop).map_err(|refusal| match name.starts_with("world:") || Path::new(name).exists() {
+        true => refusal,
+        false => {
+            let hint = format!("check {flag} \"{name}\": a relative path starts at the folder you are in");
+            Refusal { hint, ..refusal }
+        }
+    })
+}
+
+/// A run's name out of any words: what no folder's name takes becomes a dash. Empty where nothing is left.
+pub fn plain(words: &str) -> String {
+    let name = match is_plain_name(words) {
+        true => words.to_string(),
+        false => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+            let parts: Vec<&str> = words.split(|c| !plain(c)).filter(|part| !part.is_empty()).collect();
+            parts.join("-").trim_start_matches('.').to_string()
+        }
+    };
+    name.chars().take(NAME_LETTERS).collect()
+}
+
+/// Data as the pipeline file has it: typed here, it is read from the new folder.
+fn from_folder(folder: &Path, name: &str) -> String {
+    if name.starts_with("world:") || Path::new(name).is_absolute() {
+        return name.to_string();
+    }
+    let inward = folder.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    // The way up from a linked folder leads elsewhere.
+    if inward && !folder.ancestors().any(Path::is_symlink) {
+        let depth = folder.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        return format!("{}{name}", "../".repeat(depth));
+    }
+    std::path::absolute(name).map_or_else(|_| name.to_string(), |path| path.display().to_string())
 }
 
 /// The values asked for, then every other key commented out with its default.
 fn text(args: &Args, name: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    let data: Vec<String> = args.data.iter().map(|path| quoted(path)).collect();
+    let data: Vec<String> = args.data.iter().map(|name| quoted(&from_folder(&args.folder, name))).collect();
     let mut out = format!(
         "# A pipeline of pleach. Run it with `pleach run`; see what it needs with `pleach plan`.\nname = {}\n",
         quoted(name)
@@ -92,13 +152,32 @@ fn rest(keys: &[Key], defaults: &toml::Table, told: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{from_folder, plain};
     use clap::Parser;
+    use std::path::Path;
 
     #[test]
     fn a_new_file_reads_back() {
         let args = super::Args::parse_from(["new", "somewhere", "--data", "a\"b.txt", "--steps", "7"]);
         let pipeline = pleach::pipeline::Pipeline::parse(&super::text(&args, "somewhere")).expect("it parses");
         assert_eq!(pipeline.stages[0].steps, Some(7));
-        assert_eq!(pipeline.stages[0].data.list(), ["a\"b.txt"]);
+        assert_eq!(pipeline.stages[0].data.list(), ["../a\"b.txt"]);
+    }
+
+    #[test]
+    fn data_is_named_from_the_new_folder() {
+        assert_eq!(from_folder(Path::new("garden"), "texts/*.txt"), "../texts/*.txt");
+        assert_eq!(from_folder(Path::new("./a/b/"), "../x"), "../../../x");
+        assert_eq!(from_folder(Path::new("."), "x.txt"), "x.txt");
+        assert_eq!(from_folder(Path::new("garden"), "world:9"), "world:9");
+        assert!(Path::new(&from_folder(Path::new("../garden"), "x.txt")).is_absolute());
+    }
+
+    #[test]
+    fn any_words_give_a_plain_name() {
+        assert_eq!(plain("my garden"), "my-garden");
+        assert_eq!(plain(".hidden (2)"), "hidden-2");
+        assert_eq!(plain("\u{e4}\u{f6}"), "");
+        assert_eq!(plain("v1.2_b--c"), "v1.2_b--c");
     }
 }

@@ -4,6 +4,7 @@ use super::guardian::{AGAIN, Input, after, guard, has_guardian, is_worker, watch
 use super::life::{self, Life};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
+use crate::show::words::shell;
 use crate::show::{curve, report};
 use crate::signals::Signals;
 use clap::Parser;
@@ -182,7 +183,7 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
     let plan = RunPlan { after: after(), ..launch.run_plan(Failpoints::none()) };
     let run = Run::start(plan, lock).map_err(words)?;
     life.follow(run.pulse());
-    let end = follow(run, style, &signals);
+    let end = follow(run, folder, style, &signals);
     finish(folder, &end, style, again);
     match end {
         RunEnd::Failed(Fault { refusal: Some(refusal), .. }) => Err(*refusal),
@@ -205,20 +206,20 @@ fn say_finished(launch: &Launch, model: &Path, style: Style) {
 
 /// This command as it was typed: it is what resumes.
 fn again() -> String {
-    let quoted = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
-    let words: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    let words: Vec<String> = std::env::args().skip(1).map(|word| shell(&word)).collect();
     format!("pleach {}", words.join(" "))
 }
 
 /// Shows events until the run ends; the first signal stops it in order, the second at once.
-fn follow(mut run: Run, style: Style, signals: &Signals) -> RunEnd {
-    let mut live = Live::new(style);
+fn follow(mut run: Run, folder: &Path, style: Style, signals: &Signals) -> RunEnd {
+    let (mut live, mut report) = (Live::new(style), report::Keeper::new(folder));
     let mut told = false;
     let control = run.control().clone();
     watch_guardian(move || control.stop());
     loop {
         while let Ok(event) = run.events().recv_timeout(Duration::from_millis(100)) {
             live.show(&event);
+            report.hear(&event);
             if signals.count() > 0 {
                 break;
             }
@@ -246,18 +247,21 @@ fn follow(mut run: Run, style: Style, signals: &Signals) -> RunEnd {
 /// The curve, the report, and the next command.
 fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
     let report = report::write(folder);
+    if let Err(error) = &report {
+        eprintln!("the report could not be written: {error}");
+    }
     if style == Style::Json {
         return;
     }
     let curves = report::Curves::of(&report::events(folder));
     eprint!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
-    match report {
-        Ok(path) => eprintln!("report: {}", path.display()),
-        Err(error) => eprintln!("the report could not be written: {error}"),
+    if let Ok(path) = report {
+        eprintln!("report: {}", path.display());
     }
     match end {
         RunEnd::Finished => {
-            eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
+            let folder = shell(&folder.display().to_string());
+            eprintln!("next: pleach chat {folder}   or   pleach generate {folder} --prompt \"...\"");
         }
         _ => eprintln!("go on with: {again}"),
     }

@@ -3,12 +3,15 @@
 use super::svg::{Series, chart, escape};
 use super::words::{bytes, count, duration};
 use pleach::runtime::event::Event;
-use std::path::Path;
+use pleach::runtime::fault::Fault;
+use pleach::runtime::run::RunPlan;
+use pleach::runtime::store::{Follower, replace};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The events of a run's journal, in order; lines of other shapes are left out.
 pub fn events(run: &Path) -> Vec<Event> {
-    let store = pleach::runtime::run::RunPlan::disk();
-    let records = pleach::runtime::store::Follower::read_all(store, &run.join("journal.jsonl")).unwrap_or_default();
+    let records = Follower::read_all(RunPlan::disk(), &run.join("journal.jsonl")).unwrap_or_default();
     let event = |fields| serde_json::from_value(serde_json::Value::Object(fields)).ok();
     records.into_iter().filter_map(|record| event(record.fields)).collect()
 }
@@ -61,12 +64,42 @@ impl Curves {
     }
 }
 
-/// Writes `report.html` into the run folder; returns its path.
-pub fn write(run: &Path) -> std::io::Result<std::path::PathBuf> {
+/// Writes `report.html` into the run folder, whole at once; returns its path.
+pub fn write(run: &Path) -> Result<PathBuf, Fault> {
     let events = events(run);
     let path = run.join("report.html");
-    std::fs::write(&path, page(run, &events))?;
+    replace(&*RunPlan::disk(), &path, page(run, &events).as_bytes())?;
     Ok(path)
+}
+
+/// Keeps the report of a run that trains from growing old: whatever ends the process, there is one.
+pub struct Keeper {
+    run: PathBuf,
+    next: Option<Instant>,
+}
+
+/// Between two reports at least this long, and [`SHARE`] times as long as the last one took.
+const PERIOD: Duration = Duration::from_secs(60);
+/// See [`PERIOD`].
+const SHARE: u32 = 100;
+
+impl Keeper {
+    /// For a run folder.
+    pub fn new(run: &Path) -> Keeper {
+        Keeper { run: run.to_path_buf(), next: None }
+    }
+
+    /// Writes the report anew after an evaluation or a checkpoint.
+    pub fn hear(&mut self, event: &Event) {
+        let news = matches!(event, Event::Evaluated { .. } | Event::CheckpointSaved { .. });
+        if !news || self.next.is_some_and(|next| Instant::now() < next) {
+            return;
+        }
+        let began = Instant::now();
+        // Where it cannot be written, the last one, at the run's end, says so.
+        drop(write(&self.run));
+        self.next = Some(Instant::now() + PERIOD.max(SHARE * began.elapsed()));
+    }
 }
 
 fn page(run: &Path, events: &[Event]) -> String {

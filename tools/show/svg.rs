@@ -36,23 +36,14 @@ pub fn chart(title: &str, x_label: &str, series: &[Series]) -> String {
     let ((x0, x1), (y0, y1)) = (widen(bounds(|p| p.0)), widen(bounds(|p| p.1)));
     let x = |v: f64| ROOM.0 + (v - x0) / (x1 - x0) * (w - ROOM.0 - ROOM.2);
     let y = |v: f64| h - ROOM.3 - (v - y0) / (y1 - y0) * (h - ROOM.1 - ROOM.3);
-    for tick in ticks(y0, y1) {
+    for (tick, label) in ticks(y0, y1) {
         let at = y(tick);
         out.push_str(&format!("<path class=\"grid\" d=\"M{} {at:.1}H{}\"/>", ROOM.0, w - ROOM.2));
-        out.push_str(&format!(
-            "<text class=\"left\" x=\"{}\" y=\"{:.1}\">{}</text>",
-            ROOM.0 - 6.0,
-            at + 4.0,
-            label(tick)
-        ));
+        out.push_str(&format!("<text class=\"left\" x=\"{}\" y=\"{:.1}\">{label}</text>", ROOM.0 - 6.0, at + 4.0));
     }
-    for tick in ticks(x0, x1) {
+    for (tick, label) in ticks(x0, x1) {
         let at = x(tick);
-        out.push_str(&format!(
-            "<text class=\"under\" x=\"{at:.1}\" y=\"{}\">{}</text>",
-            h - ROOM.3 + 16.0,
-            label(tick)
-        ));
+        out.push_str(&format!("<text class=\"under\" x=\"{at:.1}\" y=\"{}\">{label}</text>", h - ROOM.3 + 16.0));
     }
     out.push_str(&format!("<text class=\"under\" x=\"{}\" y=\"{}\">{}</text>", w / 2.0, h - 6.0, escape(x_label)));
     for (index, (s, points)) in series.iter().enumerate() {
@@ -109,26 +100,35 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     out
 }
 
+/// A range that a constant fits into too: a tenth of its value on each side.
 fn widen((low, high): (f64, f64)) -> (f64, f64) {
-    if high - low < 1e-12 { (low - 0.5, high + 0.5) } else { (low, high) }
+    let size = low.abs().max(high.abs());
+    match high - low > 1e-9 * size {
+        true => (low, high),
+        false if size == 0.0 => (-0.5, 0.5),
+        false => (low - 0.1 * size, high + 0.1 * size),
+    }
 }
 
-/// Four to nine round numbers in a range.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
+/// Four to nine round numbers in a range, with their labels.
+fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(10.0 * power);
     let first = (low / step).ceil() as i64;
     let last = (high / step).floor() as i64;
-    (first..=last).map(|i| i as f64 * step).collect()
+    (first..=last).map(|i| i as f64 * step).map(|value| (value, label(value, step))).collect()
 }
 
-fn label(value: f64) -> String {
+/// As many digits as tell a tick from its neighbours, `step` away.
+fn label(value: f64, step: f64) -> String {
+    let place = |number: f64| (number.abs().log10() + 1e-9).floor() as i32;
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
-        return format!("{value:.1e}");
+        return format!("{value:.0$e}", (place(value) - place(step)).clamp(1, 12) as usize);
     }
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
+    let digits = (-place(step)).clamp(0, 12) as usize;
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 #[cfg(test)]
@@ -147,7 +147,23 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(ticks(0.0, 1.0), vec![0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
-        assert_eq!(label(0.6000000000000001), "0.6");
+        let labels = |low, high| ticks(low, high).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
+        assert_eq!(labels(0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(labels(0.0, 120.0), ["0", "20", "40", "60", "80", "100", "120"]);
+        assert_eq!(labels(1e6, 1.2e6), ["1.00e6", "1.05e6", "1.10e6", "1.15e6", "1.20e6"]);
+    }
+
+    /// A constant is seen as one: the axis lies around it, and each tick has a label of its own.
+    #[test]
+    fn a_constant_has_an_axis_of_its_size() {
+        for value in [1e-3, 2.5e-4, 1.0, -3.0, 40_000.0, 0.0] {
+            let (low, high) = widen((value, value));
+            assert!(low < value && value < high, "{value}: {low} to {high}");
+            assert!(value == 0.0 || high - low <= 0.21 * value.abs(), "{value}: {low} to {high}");
+            let mut labels: Vec<String> = ticks(low, high).into_iter().map(|(_, label)| label).collect();
+            let count = labels.len();
+            labels.dedup();
+            assert!(count >= 3 && labels.len() == count, "{value}: {labels:?}");
+        }
     }
 }

@@ -24,6 +24,15 @@ pub fn bytes(n: u64) -> String {
     scaled(n as f64, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"])
 }
 
+/// A word as a shell takes it: quoted where it has to be.
+pub fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "._-/:=,+@%".contains(c) || c == std::path::MAIN_SEPARATOR;
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 fn scaled(mut n: f64, step: f64, units: &[&str]) -> String {
     let mut unit = 0;
     while n.abs() >= step && unit + 1 < units.len() {
@@ -48,5 +57,13 @@ mod tests {
         assert_eq!(super::count(12_345.0), "12.3 k");
         assert_eq!(super::bytes(5 << 20), "5.00 MiB");
         assert_eq!(super::duration(f64::NAN), "?");
+    }
+
+    #[test]
+    fn a_shell_reads_its_words_back() {
+        assert_eq!(super::shell("runs/demo-a"), "runs/demo-a");
+        assert_eq!(super::shell("my garden/pleach.toml"), "'my garden/pleach.toml'");
+        assert_eq!(super::shell("it's *"), "'it'\\''s *'");
+        assert_eq!(super::shell(""), "''");
     }
 }

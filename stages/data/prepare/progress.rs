@@ -2,7 +2,7 @@
 
 use crate::data::cache::write_whole;
 use crate::data::text::Piece;
-use crate::data::windows::Split;
+use crate::data::windows::{Split, TOO_SHORT};
 use pleach_runtime::fault::{Fault, Refusal};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -100,7 +100,7 @@ impl Prepared {
             0..=8 => "add text to the sources".to_owned(),
             tokens => format!("add text, or set context to {} or less", tokens - 1),
         };
-        Err(Refusal::new("the corpus is shorter than one context", detail, hint))
+        Err(Refusal::new(TOO_SHORT, detail, hint))
     }
 }
 
