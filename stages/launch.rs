@@ -1,9 +1,11 @@
 //! From a pipeline file to a run that can start: data prepared, model sized, memory checked, values frozen.
 
+use crate::begun;
 use crate::data::{
-    Corpus, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer, TrainOptions,
-    Vocabulary, WindowOptions, Windows, prepare, tokenizer,
+    Corpus, Kept, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer,
+    TrainOptions, Vocabulary, WindowOptions, Windows, kept, prepare, tokenizer,
 };
+use crate::pipeline::keys::STEPS;
 use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 const MICRO_TOKENS: usize = 8192;
 /// Sequences that samples are drawn for at once.
 const STREAMS: usize = 4;
+/// Stories of one source at most: some 850 GB of text.
+const STORIES: u64 = 1_000_000_000;
 /// The stage's folder.
 pub(crate) const STAGE_FOLDER: &str = "01-pretrain";
 
@@ -54,6 +58,8 @@ pub struct Launch {
     pub frozen: Frozen,
     /// What changed in the pipeline file since the run began.
     pub changes: Vec<String>,
+    /// Why the run goes on with tokens whose text is gone or was touched, if so.
+    pub note: Option<String>,
 }
 
 /// What a launch takes in memory.
@@ -81,11 +87,12 @@ impl Launch {
     ) -> Result<Launch, Fault> {
         let stage = &pipeline.stages[0];
         let (chosen, why) = choose(&Wish::parse(&pipeline.device)?, pipeline.threads);
-        let changes = compare(pipeline, folder)?;
+        let changes = begun::compare(pipeline, folder)?;
         let corpus = corpus(stage, base)?;
         let data = folder.join("data");
-        let began = folder.join("pleach.toml").is_file();
-        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data, began)?);
+        let began = begun::began(folder);
+        let recorded = began || folder.join("pleach.toml").is_file();
+        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data, recorded)?);
         let share = match stage.valid {
             Valid::Share(share) => share,
             Valid::Files(_) => 0.1,
@@ -97,7 +104,12 @@ impl Launch {
             threads: if pipeline.threads > 0 { pipeline.threads } else { PrepareOptions::default().threads },
             ..PrepareOptions::default()
         };
-        let prepared = prepare(&corpus, &tokenizer, &options, &data, watch)?;
+        // What a run has begun to learn from is never replaced.
+        let old = if began { kept(&corpus, &tokenizer, &options, &data)? } else { Kept::Same };
+        let (prepared, note) = match old {
+            Kept::Used(prepared, why) => (prepared, Some(why)),
+            Kept::Same => (prepare(&corpus, &tokenizer, &options, &data, watch)?, None),
+        };
         prepared.check(pipeline.model.context())?;
         for prompt in &stage.prompts {
             let what = format!("the prompt \"{prompt}\" cannot be continued");
@@ -125,6 +137,7 @@ impl Launch {
             rows: windows.rows(),
             frozen: nothing,
             changes,
+            note,
         };
         launch.freeze()?;
         Ok(launch)
@@ -136,8 +149,7 @@ impl Launch {
 
     /// Derives what is not said, or takes it from an earlier start.
     fn freeze(&mut self) -> Result<(), Fault> {
-        let before = std::fs::read_to_string(self.folder.join("resolved.toml")).ok();
-        let before = before.and_then(|text| resolved::read(&text));
+        let before = begun::frozen(&self.folder)?;
         let stage = self.stage().clone();
         let (micro_rows, micro_from) = match (stage.micro_batch, &before) {
             (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
@@ -152,13 +164,17 @@ impl Launch {
                 (((epoch as f64 * epochs).round() as u64).max(1), format!("derived: {epochs} epochs"))
             }
             (.., Some(minutes)) => match &before {
-                Some(frozen) if !self.changes.iter().any(|change| change.contains("minutes")) => {
+                Some(frozen) if !self.changes.iter().any(|change| change.starts_with("[[stage]] minutes:")) => {
                     (frozen.steps, frozen.steps_from.clone())
                 }
                 _ => (self.steps_in(minutes)?, format!("derived: {minutes} minutes at the measured speed")),
             },
             _ => (epoch, "derived: one epoch".to_string()),
         };
+        if steps > STEPS {
+            let hint = format!("a run has at most {STEPS} steps: lower epochs, or raise batch");
+            return Err(Refusal::new("the run would be too long", format!("{steps} steps, {steps_from}"), hint).into());
+        }
         self.frozen = Frozen { steps, steps_from, ..self.frozen.clone() };
         Ok(())
     }
@@ -319,8 +335,8 @@ impl Launch {
         let roles = vec![Role::policy(&self.config)];
         let blueprint = Blueprint { roles, shapes: self.shapes(self.frozen.micro_rows), adamw: self.adamw() };
         let sampling = Drawing {
-            temperature: stage.temperature,
-            top_p: stage.top_p,
+            temperature: stage.temperature as f32,
+            top_p: stage.top_p as f32,
             seed: self.pipeline.seed,
             max_tokens: stage.sample_tokens,
             ..Drawing::default()
@@ -374,9 +390,9 @@ fn source(name: &str) -> Result<Source, Refusal> {
     let Some(rest) = name.strip_prefix("world:") else { return Ok(Source::Path(name.to_string())) };
     let (count, seed) = rest.split_once(':').unwrap_or((rest, "1"));
     match (count.parse(), seed.parse()) {
-        (Ok(count), Ok(seed)) if count > 0 => Ok(Source::Stories { seed, first: 0, count }),
+        (Ok(count), Ok(seed)) if (1..=STORIES).contains(&count) => Ok(Source::Stories { seed, first: 0, count }),
         _ => {
-            let hint = "write world:20000, or world:20000:7 for seed 7";
+            let hint = format!("write world:20000, or world:20000:7 for seed 7; at most {STORIES} stories");
             Err(Refusal::new("could not read the data's name", format!("\"{name}\""), hint))
         }
     }
@@ -407,12 +423,4 @@ fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path, began: bool) -> 
         path => Vocabulary::File(path.into()),
     };
     vocabulary.tokenizer(corpus)
-}
-
-/// What changed in the pipeline file since the run began.
-fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Refusal> {
-    match std::fs::read_to_string(folder.join("pleach.toml")) {
-        Ok(text) => resolved::changes(&Pipeline::parse(&text)?, now),
-        Err(_) => Ok(Vec::new()),
-    }
 }

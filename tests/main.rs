@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod begun;
 mod cpu;
 mod data;
 mod formats;
@@ -14,6 +15,8 @@ mod naga;
 mod numbers;
 mod open;
 mod oracle;
+mod pipeline;
+mod program;
 mod programs;
 mod recovery;
 mod resolved;

@@ -12,7 +12,7 @@ use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::control;
 use pleach::runtime::event::Event;
-use pleach::runtime::fault::{Fault, Refusal};
+use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 use pleach::runtime::run::{Run, RunEnd, RunPlan};
 use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
@@ -42,7 +42,7 @@ pub struct PipelineArgs {
     #[arg(long)]
     pub device: Option<String>,
     /// Processor threads
-    #[arg(long)]
+    #[arg(long, value_parser = super::threads)]
     pub threads: Option<usize>,
     /// Where run folders are made (default: runs/ beside the pipeline file)
     #[arg(long)]
@@ -102,17 +102,20 @@ pub fn own(folder: &Path) -> Result<RunLock, Refusal> {
     RunLock::take(folder).map_err(words)
 }
 
-/// Prepares with a bar.
-pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals) -> Result<Launch, Fault> {
+/// Prepares with a bar, as long as `goes_on` says so.
+pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, goes_on: &dyn Fn() -> bool) -> Result<Launch, Fault> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("preparing data {bar:30} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let launch = Launch::new(pipeline, base, folder, &mut |progress| {
         bar.set_position((progress.share * 1000.0) as u64);
         bar.set_message(format!("{} tokens", crate::show::words::count(progress.tokens as f64)));
-        signals.count() == 0 && control::word(&folder.join("CONTROL")).as_deref() != Some("stop")
+        goes_on()
     });
     bar.finish_and_clear();
+    if let Ok(Launch { note: Some(note), .. }) = &launch {
+        eprintln!("{note}");
+    }
     launch
 }
 
@@ -123,8 +126,9 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
     let lock = own(folder)?;
     // A word that was meant for an earlier process.
     drop(std::fs::remove_file(folder.join("CONTROL")));
-    let launch = match launch(pipeline, base, folder, &signals) {
-        Err(fault) if fault.kind == pleach::runtime::fault::FaultKind::Stopped => {
+    let goes_on = || signals.count() == 0 && control::word(&folder.join("CONTROL")).as_deref() != Some("stop");
+    let launch = match launch(pipeline, base, folder, &goes_on) {
+        Err(fault) if fault.kind == FaultKind::Stopped => {
             eprintln!("stopped while preparing; go on with: {again}");
             return Ok(if signals.count() > 0 { signals.code() } else { 75 });
         }
@@ -222,6 +226,8 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
         RunEnd::Finished => {
             eprintln!("next: pleach chat {0}   or   pleach generate {0} --prompt \"...\"", folder.display());
         }
+        // What cannot be done so cannot be done by the same command either: the reason follows.
+        RunEnd::Failed(fault) if fault.kind == FaultKind::Refused => {}
         _ => eprintln!("go on with: {again}"),
     }
 }
