@@ -156,6 +156,12 @@ impl Launch {
             (0, None) => (self.fitting_rows()?, "derived: as many as fit".to_string()),
             (rows, _) => (rows.min(stage.batch), resolved::TYPED.to_string()),
         };
+        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
+        if micro_rows * self.config.context * widest > u32::MAX as usize {
+            let detail = format!("{micro_rows} rows of {} tokens, {widest} channels wide", self.config.context);
+            let hint = "lower micro_batch, or leave it out";
+            return Err(Refusal::new("a micro-batch has more than 2^32 numbers", detail, hint).with_code(3).into());
+        }
         self.frozen = Frozen { micro_rows, micro_from, ..self.frozen.clone() };
         let epoch = self.rows.div_ceil(stage.batch as u64);
         let (steps, steps_from) = match (stage.steps, stage.epochs, stage.minutes) {

@@ -172,10 +172,10 @@ fn documents_of_one_token_do_not_end_a_run() {
     let text = pipeline("a.jsonl", "");
     let refusal = launch(&text, base.path(), &base.path().join("lone")).err().unwrap().refusal.unwrap();
     assert!(refusal.what.contains("nothing in the corpus can be predicted"), "{refusal}");
-    std::fs::write(&file, format!("{lone}{{\"text\":\"{}\"}}\n", TEXT.repeat(2))).unwrap();
-    let text = text.replace("batch = 2", "batch = 1").replace("steps = 3", "steps = 30");
     let folder = base.path().join("some");
     std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("a.jsonl"), format!("{lone}{{\"text\":\"{}\"}}\n", TEXT.repeat(2))).unwrap();
+    let text = text.replace("batch = 2", "batch = 1").replace("steps = 3", "steps = 30");
     let (end, events) = run(&folder, &text, Failpoints::none());
     assert_eq!(end, RunEnd::Finished);
     let silent =

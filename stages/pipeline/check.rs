@@ -1,5 +1,5 @@
-//! What a stage's values say together: what excludes, exceeds or ignores one another is refused. The range of each value
-//! alone stands in [`super::keys`].
+//! What a stage's values say together: what excludes, exceeds or ignores one another is refused. The range of each
+//! value alone stands in [`super::keys`].
 
 use super::{Pretrain, Valid, WHAT};
 use crate::data::may_hold_json;

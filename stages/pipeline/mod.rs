@@ -118,6 +118,7 @@ impl ModelChoice {
         }
         self.details(&mut config);
         config.check()?;
+        countable(&config)?;
         Ok(config)
     }
 
@@ -132,6 +133,27 @@ impl ModelChoice {
             config.positions = Positions::Rotary { theta: theta as f32 };
         }
     }
+}
+
+/// Channels of the widest activation at most: a micro-batch of 8192 tokens then has fewer than 2^32 numbers.
+const CHANNELS: usize = (1 << 19) - 1;
+
+/// Refuses what the kernels cannot count: they number the elements of a tensor in 32 bits.
+fn countable(config: &ModelConfig) -> Result<(), Refusal> {
+    let what = "the model is larger than a device can count";
+    let widest = config.qkv_width().max(config.up_width());
+    if widest > CHANNELS {
+        let detail = format!("an activation of {widest} channels; at most {CHANNELS} can be");
+        return Err(Refusal::new(what, detail, "lower hidden, heads, head_dim or width").with_code(3));
+    }
+    let tables = if config.positions == Positions::Learned { config.vocab.max(config.context) } else { config.vocab };
+    // The factors are bounded, so that the product fits.
+    let largest = widest.max(tables) as u64 * config.width as u64;
+    if largest > u64::from(u32::MAX) {
+        let detail = format!("a matrix of {largest} numbers; at most {} can be", u32::MAX);
+        return Err(Refusal::new(what, detail, "lower width, depth, hidden or vocab").with_code(3));
+    }
+    Ok(())
 }
 
 /// One file or several.

@@ -26,11 +26,12 @@ impl Section {
         }
     }
 
-    fn words(self) -> &'static str {
+    /// Where a key of it stands, and where it should.
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Section::Top => "the top of the file",
-            Section::Model => "[model]",
-            Section::Stage => "[[stage]]",
+            Section::Top => ("at the top of the file", "at the top of the file, above [model] and [[stage]]"),
+            Section::Model => ("in [model]", "under [model]"),
+            Section::Stage => ("in [[stage]]", "under [[stage]]"),
         }
     }
 
@@ -54,11 +55,11 @@ pub(super) fn normalise(table: &Table, section: Section, text: &str) -> Result<T
         };
         if !key.takes.fits(value) {
             let place = place(written, section, text);
-            let detail = format!("{place}: {written} = {value} in {}", section.words());
+            let detail = format!("{place}: {written} = {value} {}", section.words().0);
             return Err(Refusal::new(WHAT, detail, format!("{} takes {}", key.name, key.takes.words())));
         }
         if out.insert(key.name.to_string(), value.clone()).is_some() {
-            let detail = format!("{} says {} twice ({written} means the same)", section.words(), key.name);
+            let detail = format!("{} is said twice {} ({written} means the same)", key.name, section.words().0);
             return Err(Refusal::new(WHAT, detail, "keep one of the two"));
         }
     }
@@ -78,7 +79,7 @@ fn unknown(written: &str, value: &Value, section: Section, text: &str) -> Refusa
         };
         return Refusal::new(WHAT, detail, hint);
     }
-    let detail = format!("{place}: unknown key \"{written}\" in {}", section.words());
+    let detail = format!("{place}: unknown key \"{written}\" {}", section.words().0);
     let others = [Section::Top, Section::Model, Section::Stage].into_iter().filter(|other| *other != section);
     let home = others.into_iter().find(|other| other.keys().iter().any(|key| key.is(written)));
     let nearest = section
@@ -88,8 +89,7 @@ fn unknown(written: &str, value: &Value, section: Section, text: &str) -> Refusa
         .map(|(name, ours)| (distance(written, name), ours))
         .min();
     let hint = match (home, nearest) {
-        (Some(Section::Top), _) => format!("\"{written}\" belongs to the top of the file, above [model] and [[stage]]"),
-        (Some(home), _) => format!("\"{written}\" belongs under {}", home.words()),
+        (Some(home), _) => format!("\"{written}\" belongs {}", home.words().1),
         (_, Some((far, ours))) if far <= 1 + written.len() / 3 => format!("did you mean \"{ours}\"?"),
         _ => {
             let known: Vec<&str> = section.keys().iter().map(|key| key.name).collect();
