@@ -56,6 +56,7 @@ fn main() {
         buckets: Vec::new(),
         context: config.context,
         streams: 1,
+        sequence: config.context,
         prefill: 16,
         head_chunk: head_chunk(config.vocab, rows * config.context),
         recompute: false,
@@ -64,7 +65,7 @@ fn main() {
     let began = Instant::now();
     let (chosen, _) = choose(&Wish::parse(&device).unwrap(), threads.parse().unwrap());
     let opened = open(&chosen).unwrap();
-    let predicted = Layout::predict(&[Role::policy(&config)], &shapes, &adamw, &*opened);
+    let predicted = Layout::predict(&[Role::policy(&config)], &shapes, &adamw, &*opened).unwrap();
     let before = resident("VmRSS:");
     let mut engine = Engine::new(opened, &[Role::policy(&config)], &shapes, &adamw).unwrap();
     engine.begin(POLICY, 1).unwrap();

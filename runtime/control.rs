@@ -65,7 +65,8 @@ impl Control {
     }
 }
 
-/// A thread that obeys a run folder's CONTROL file (`pause`, `resume`, `stop`; the file is removed when read).
+/// A thread that obeys a run folder's CONTROL file (`pause`, `resume`, `stop`). The file is renamed before it is read,
+/// so that no later word is lost, and stays under that name while it is in force: for a process that follows this one.
 pub struct Watcher {
     quit: Option<Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -76,8 +77,12 @@ impl Watcher {
     pub fn start(file: PathBuf, control: Control) -> Watcher {
         let (quit, told) = channel::<()>();
         let work = move || {
+            // What a process before this one had read and not finished, or a pause that it stood in.
+            obey(word(&held(&file)).as_deref(), &file, &control);
             while let Err(RecvTimeoutError::Timeout) = told.recv_timeout(POLL) {
-                obey(&file, &control);
+                if std::fs::rename(&file, held(&file)).is_ok() {
+                    obey(word(&held(&file)).as_deref(), &file, &control);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("pleach-control".into()).spawn(work).ok();
@@ -110,15 +115,79 @@ pub fn tell(file: &std::path::Path, word: &str) -> std::io::Result<()> {
     std::fs::rename(beside, file)
 }
 
-fn obey(file: &std::path::Path, control: &Control) {
-    let Some(word) = word(file) else { return };
-    if let Err(error) = std::fs::remove_file(file) {
-        tracing::warn!("could not remove {}: {error}", file.display());
+/// The word that nobody has obeyed yet, else the one in force.
+pub fn asked(file: &std::path::Path) -> Option<String> {
+    word(file).or_else(|| word(&held(file)))
+}
+
+/// Takes all words back: they were meant for a process that is gone.
+pub fn forget(file: &std::path::Path) {
+    // Usually there is none.
+    let _ = std::fs::remove_file(file);
+    lift(file);
+}
+
+/// The word that was read last, while it is in force.
+fn held(file: &std::path::Path) -> PathBuf {
+    file.with_extension("read")
+}
+
+/// Does what a word says. What is in force, a pause or a stop that is not yet done, stays for who follows a process
+/// that dies of something else.
+fn obey(word: Option<&str>, file: &std::path::Path, control: &Control) {
+    match word {
+        Some("pause") => return control.pause(),
+        Some("stop") => return control.stop(),
+        Some("resume") => control.resume(),
+        Some(other) => tracing::warn!("CONTROL says {other:?}; it may say pause, resume or stop"),
+        None => return,
     }
-    match word.as_str() {
-        "pause" => control.pause(),
-        "resume" => control.resume(),
-        "stop" => control.stop(),
-        other => tracing::warn!("CONTROL says {other:?}; it may say pause, resume or stop"),
+    lift(file);
+}
+
+/// Nothing is in force any more.
+pub(crate) fn lift(file: &std::path::Path) {
+    let held = held(file);
+    if let Err(error) = std::fs::remove_file(&held)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!("could not remove {}: {error}", held.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits until a wish is there; a watcher looks twice a second.
+    fn soon(wish: impl Fn() -> bool) -> bool {
+        (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            wish()
+        })
+    }
+
+    #[test]
+    fn what_is_in_force_survives_the_process_that_read_it() {
+        let place = std::env::temp_dir().join(format!("pleach-control-{}", std::process::id()));
+        std::fs::create_dir_all(&place).expect("a folder for the test");
+        let file = place.join("CONTROL");
+        for (word, asked) in [("pause", Control::wants_pause as fn(&Control) -> bool), ("stop", Control::wants_stop)] {
+            tell(&file, word).expect("a word");
+            let first = Control::new();
+            let watcher = Watcher::start(file.clone(), first.clone());
+            assert!(soon(|| asked(&first)) && !file.exists(), "{word} is read");
+            drop(watcher);
+            let second = Control::new();
+            let watcher = Watcher::start(file.clone(), second.clone());
+            assert!(soon(|| asked(&second)), "{word} is still in force");
+            drop(watcher);
+        }
+        tell(&file, "pause").expect("a word");
+        lift(&file);
+        assert_eq!(word(&file).as_deref(), Some("pause"), "a word that nobody has read yet stays");
+        forget(&file);
+        assert_eq!((word(&file), word(&held(&file))), (None, None));
+        std::fs::remove_dir_all(place).expect("the test's own folder");
     }
 }

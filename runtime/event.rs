@@ -20,6 +20,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    /// A person changed the pipeline file since the run began.
+    Changed {
+        /// What, from what, to what.
+        what: String,
+    },
     /// A stage is ready to train.
     StageStarted {
         /// `pretrain`, ...

@@ -42,6 +42,8 @@ pub enum FaultKind {
     Numbers,
     /// An actor died, hangs, or was replaced while it was asked.
     Actor,
+    /// Threads hang and were left behind until too many: only the process's end gets rid of them.
+    Hung,
     /// The run was told to stop.
     Stopped,
     /// The run's own watchdog halted it.

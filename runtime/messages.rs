@@ -241,8 +241,8 @@ pub enum OptimizerReply {
 pub struct Keepsake {
     /// Where the run stands.
     pub progress: Progress,
-    /// What it was computed on.
-    pub device: crate::device::Facts,
+    /// What it was computed on, and by.
+    pub facts: crate::store::Facts,
     /// Weights and moments there.
     pub state: Arc<HostState>,
 }

@@ -2,9 +2,11 @@
 
 use crate::fault::{Fault, FaultKind};
 use crate::stage::Memory;
+use crate::store::Damage;
 use crate::store::format::{self, Decode, Encode, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Everything but weights and moments that a checkpoint must hold to go on bit for bit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +66,8 @@ impl Progress {
 
     /// From a framed record.
     pub fn decode(bytes: &[u8]) -> Result<Progress, Fault> {
-        let r: Record = format::decode(&KIND, bytes).map_err(|error| Fault::new(FaultKind::Disk, error.to_string()))?;
+        let what = Path::new("the checkpoint's progress");
+        let r: Record = format::decode(&KIND, bytes).map_err(|error| Damage::record(what, &error))?;
         Ok(Progress {
             step: r.step,
             draw: r.draw,

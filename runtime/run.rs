@@ -15,18 +15,19 @@
 //! ```
 
 use crate::actors::checkpoint::{CheckpointActor, StateVault};
-use crate::actors::compute::{ComputeActor, OpenDevice};
+use crate::actors::compute::ComputeActor;
 use crate::actors::data::DataActor;
 use crate::actors::journal::{self, Base, JournalActor};
 use crate::actors::loss::LossActor;
+use crate::actors::opening::{OpenDevice, Opening};
 use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
 use crate::bus::{Bus, Numbered};
-use crate::control::{Control, Watcher};
+use crate::control::{self, Control, Watcher};
 use crate::crew::Crew;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
 use crate::pulse::Pulse;
-use crate::store::{Disk, RunFolder, RunLock, Store};
+use crate::store::{Disk, RunFolder, RunLock, Store, last_words};
 use crate::supervise::{
     Child, Ending, Failpoints, Hired, Incident, Plan, Reason, Ref, Running, Settings, Strategy, Team, What, start,
 };
@@ -39,18 +40,23 @@ use std::time::Duration;
 
 /// How long one message to compute or to the disk may take.
 const LONG: Duration = Duration::from_secs(6 * 3600);
-/// Busy for longer than this without a sign of life, loss and journal are replaced.
-const QUICK_WATCH: Duration = Duration::from_secs(120);
+/// Busy for longer than this without a sign of life, loss is replaced.
+pub const QUICK_WATCH: Duration = Duration::from_secs(120);
 /// The same for data, which may wait for a slow disk.
 const DATA_WATCH: Duration = Duration::from_secs(600);
 /// How long a trainer whose state-holder died waits to be stopped with everything after it.
 const ORPHANED: Duration = Duration::from_secs(10);
-/// Restarts that a supervisor below the top makes within [`PERIOD`] before it gives up.
+/// Restarts that a supervisor makes within [`PERIOD`] before it gives up, where the run goes on in between.
 const INTENSITY: u32 = 5;
-/// Restarts that the top makes: the product of both is what a crash loop can cost.
-const TOP_INTENSITY: u32 = 2;
 /// See [`INTENSITY`].
 const PERIOD: Duration = Duration::from_secs(600);
+/// Restarts that the core makes without a new step, however slowly its children die.
+const CORE_FRUITLESS: u32 = 3;
+/// Restarts that the top makes.
+const TOP_INTENSITY: u32 = 2;
+/// Restarts that a stage makes without a new step: a dead child without state, or the trainer once. The pipeline makes
+/// none, so what always fails starts (1 + this) x (1 + [`CORE_FRUITLESS`]) x (1 + [`TOP_INTENSITY`]) = 24 trainers.
+const STAGE_FRUITLESS: u32 = 1;
 
 /// All that a run of one stage needs.
 #[derive(Clone)]
@@ -71,8 +77,15 @@ pub struct RunPlan {
     pub prefetch: usize,
     /// Opens the device.
     pub open: OpenDevice,
+    /// An earlier process of the run has worked with this device: where it does not open, it is waited for.
+    pub known: bool,
     /// Planned failures; none in a real run.
     pub failpoints: Failpoints,
+    /// Busy for longer than this without a sign of life, loss is replaced: [`QUICK_WATCH`]. Who waits for a disk is not
+    /// watched: checkpoint and journal hold files that a successor would write too.
+    pub watch: Duration,
+    /// What a person changed in the pipeline file since the run began, in words.
+    pub changes: Vec<String>,
     /// The disk.
     pub store: Arc<dyn Store>,
 }
@@ -110,6 +123,12 @@ impl RunEnd {
             },
         }
     }
+
+    /// Whether the same plan may succeed in another process: this one has threads that hang, or a device that did not
+    /// come back.
+    pub fn wants_another_process(&self) -> bool {
+        matches!(self, RunEnd::Failed(fault) if matches!(fault.kind, FaultKind::DeviceLost | FaultKind::Hung))
+    }
 }
 
 /// A run in this process. Dropping it stops the run.
@@ -137,11 +156,15 @@ impl Run {
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), after });
+        for what in plan.changes.clone() {
+            bus.emit(Event::Changed { what });
+        }
         let watcher = Watcher::start(plan.folder.join("CONTROL"), control.clone());
-        let observer_bus = bus.clone();
+        let (observer_bus, steps_bus) = (bus.clone(), bus.clone());
         let settings = Settings {
             failpoints: plan.failpoints.clone(),
             observer: Arc::new(move |incident| tell(&observer_bus, incident)),
+            progress: Arc::new(move || steps_bus.reached()),
         };
         let (base, compute) = (Base::default(), Ref::new("compute").patient(LONG));
         let tree = start(root(&plan, &base, &compute, &control, &bus, &outcome), settings)?;
@@ -149,7 +172,8 @@ impl Run {
         Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
     }
 
-    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes never are.
+    /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does
+    /// not listen at all, and then it is told how many ([`crate::bus`] has the bounds).
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }
@@ -191,6 +215,10 @@ impl Run {
             (_, Reason::Shutdown | Reason::Normal | Reason::Finished) => RunEnd::Stopped,
             (_, reason) => RunEnd::Failed(reason.fault()),
         };
+        if !end.wants_another_process() {
+            // A stop is done, and a pause over.
+            control::lift(&self.plan.folder.join("CONTROL"));
+        }
         let (how, why) = match &end {
             RunEnd::Finished => ("finished", "all stages are done".to_string()),
             RunEnd::Stopped => ("stopped", "as asked; the same command goes on from here".to_string()),
@@ -206,12 +234,15 @@ impl Run {
     }
 
     fn last_words(&self) -> Result<(), Fault> {
-        let path = self.plan.folder.join("journal.jsonl");
-        let (mut journal, base) = journal::open(self.plan.store.clone(), &path, &self.base)?;
-        for Numbered { number, event } in self.bus.take() {
-            journal.note_as(base + number, journal::json(&event)?)?;
-        }
-        journal.sync()
+        let (store, folder) = (self.plan.store.clone(), &self.plan.folder);
+        let events = self.bus.take();
+        last_words(&*store, folder, &mut || {
+            let (mut journal, base) = journal::open(store.clone(), &folder.join("journal.jsonl"), &self.base)?;
+            for Numbered { number, event } in &events {
+                journal.note_as(base + number, journal::json(event)?)?;
+            }
+            journal.sync()
+        })
     }
 }
 
@@ -225,8 +256,9 @@ impl Drop for Run {
     }
 }
 
-fn plan(strategy: Strategy) -> Plan {
-    Plan { strategy, intensity: INTENSITY, period: PERIOD, auto_shutdown: true, ..Plan::default() }
+fn plan(strategy: Strategy, fruitless: u32) -> Plan {
+    let fruitless = Some(fruitless);
+    Plan { strategy, intensity: INTENSITY, period: PERIOD, fruitless, auto_shutdown: true, ..Plan::default() }
 }
 
 /// The whole tree.
@@ -238,7 +270,7 @@ fn root(
     bus: &Arc<Bus>,
     outcome: &Arc<Lock<Option<Outcome>>>,
 ) -> Team {
-    let journal: Ref<JournalActor> = Ref::new("journal");
+    let journal: Ref<JournalActor> = Ref::new("journal").patient(LONG);
     let (store, path, base) = (run.store.clone(), run.folder.join("journal.jsonl"), base.clone());
     let diary = move |_: &Hired| Ok(JournalActor::new(store.clone(), &path, base.clone()));
     let crew = Crew {
@@ -251,15 +283,24 @@ fn root(
         bus: bus.clone(),
         facts: None,
     };
+    let opening = Opening::new(run.open.clone(), run.known, control.clone(), bus.clone());
     let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
-    let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne) };
-    Team::new("run", top).child(Child::thread(&journal, diary).watched(QUICK_WATCH)).child(
-        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &control, &outcome)))).transient().significant(),
+    let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne, TOP_INTENSITY) };
+    Team::new("run", top).child(Child::thread(&journal, diary)).child(
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &opening, &control, &outcome))))
+            .transient()
+            .significant(),
     )
 }
 
 /// The ordered domain of recovery.
-fn core(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
+fn core(
+    run: &RunPlan,
+    crew: &Crew,
+    opening: &Opening,
+    control: &Control,
+    outcome: &Arc<Lock<Option<Outcome>>>,
+) -> Team {
     let vault: Arc<StateVault> = Arc::new(Vault::new(None, None));
     let checkpoint = {
         let run = run.clone();
@@ -270,7 +311,7 @@ fn core(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option
             Ok(CheckpointActor::new(folder, vault.clone(), stage, &run.stage_folder, config))
         }
     };
-    let open = run.open.clone();
+    let opening = opening.clone();
     let (compute, config) = (crew.compute.clone(), run.optimizer.clone());
     let optimizer = move |_: &Hired| {
         let compute = compute.pin();
@@ -278,9 +319,9 @@ fn core(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option
     };
     let (run, names, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
     let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &outcome)));
-    Team::new("core", plan(Strategy::RestForOne))
+    Team::new("core", plan(Strategy::RestForOne, CORE_FRUITLESS))
         .child(Child::thread(&crew.checkpoint, checkpoint))
-        .child(Child::thread(&crew.compute, move |_| Ok(ComputeActor::new(open.clone()))))
+        .child(Child::thread(&crew.compute, move |_| Ok(ComputeActor::new(opening.clone()))))
         .child(Child::thread(&crew.optimizer, optimizer))
         .child(Child::supervisor("pipeline", pipeline).transient().significant())
 }
@@ -292,7 +333,9 @@ fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Op
         let done = outcome.hold().is_some();
         Ok((!done).then(|| stage(&run, &crew, &control, &outcome)))
     };
-    Team::new("pipeline", plan(Strategy::OneForOne)).child(Child::supervisor("stage", next).successive().significant())
+    // A stage that fails is not begun again here: the core does that, from the state that it holds.
+    let plan = Plan { intensity: 0, ..plan(Strategy::OneForOne, 0) };
+    Team::new("pipeline", plan).child(Child::supervisor("stage", next).successive().significant())
 }
 
 /// A stage: its own data and loss, and the trainer whose end is the stage's.
@@ -315,9 +358,9 @@ fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Optio
             }
         }
     };
-    Team::new("stage", plan(Strategy::OneForOne))
+    Team::new("stage", plan(Strategy::OneForOne, STAGE_FRUITLESS))
         .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)).watched(DATA_WATCH))
-        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(QUICK_WATCH))
+        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(run.watch))
         .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
 }
 

@@ -1,5 +1,6 @@
 //! The trainer: begins a stage where it left off, steps to its end, and does what is due between steps.
 
+use crate::actors::checkpoint::made_by;
 use crate::control::Control;
 use crate::crew::Crew;
 use crate::engine::generation::Sampling;
@@ -9,6 +10,7 @@ use crate::messages::{Blueprint, Keepsake};
 use crate::progress::Progress;
 use crate::stage::{Stage, Verdict};
 use crate::step::{Report, step};
+use crate::store::Facts;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,7 +58,7 @@ pub enum Outcome {
     Stopped,
 }
 
-/// Seconds between attempts to save while the disk refuses.
+/// Seconds between attempts while the disk refuses.
 const DISK_RETRY: Duration = Duration::from_secs(5);
 
 /// Steps a stage.
@@ -80,7 +82,13 @@ impl Trainer {
 
     /// From where the stage left off to its end, or until told to stop.
     pub fn run(&mut self) -> Result<Outcome, Fault> {
-        self.begin()?;
+        match self.begin() {
+            Err(fault) if fault.kind == FaultKind::Stopped && self.control.wants_stop() => {
+                self.save_kept()?;
+                return Ok(Outcome::Stopped);
+            }
+            begun => begun?,
+        }
         while self.progress.step < self.plan.timing.steps {
             if !self.may_go_on()? {
                 self.save(false, false)?;
@@ -121,20 +129,8 @@ impl Trainer {
             None => "seed",
         };
         match newest {
-            Some(keepsake) => {
-                check_same(&keepsake.progress, &fresh)?;
-                self.crew.restore(&keepsake)?;
-                self.progress = keepsake.progress.clone();
-                if self.progress.tiles != fresh.tiles {
-                    let (was, is) = (&self.progress.tiles, &fresh.tiles);
-                    let what =
-                        format!("the device rounds differently: the run was computed with {was}, goes on with {is}");
-                    let then = "it goes on; its bits are not those of an unbroken run".to_string();
-                    self.crew.note(Event::Trouble { what, then });
-                    self.progress.tiles = fresh.tiles;
-                    self.progress = self.crew.take_over(self.progress.clone())?;
-                }
-            }
+            Some(keepsake) => self.go_on(&keepsake, fresh)?,
+            None if !lost.is_empty() => return Err(nothing_whole(&lost).into()),
             None => {
                 match &plan.entry {
                     Some(state) => self.crew.restore_state(state.clone(), 0)?,
@@ -153,10 +149,44 @@ impl Trainer {
             from: from.to_string(),
             lost,
         });
-        if from == "checkpoint" {
-            self.saved = Some((self.progress.step, Instant::now()));
+        match from {
+            "checkpoint" => self.saved = Some((self.progress.step, Instant::now())),
+            // Its keeper may have died between the vault and the disk: what was due there is due still.
+            "memory" if self.best_here() || self.milestone() => return self.save(self.milestone(), false),
+            _ => {}
         }
         self.keep()
+    }
+
+    /// Takes up a kept state. What it was computed on may be another device or program: the run goes on, and says so.
+    fn go_on(&mut self, keepsake: &Keepsake, fresh: Progress) -> Result<(), Fault> {
+        check_same(&keepsake.progress, &fresh)?;
+        self.crew.restore(keepsake)?;
+        self.progress = keepsake.progress.clone();
+        let differences = keepsake.facts.differences(&self.facts());
+        if !differences.is_empty() {
+            let what = format!("what computed the run so far differs from what goes on: {}", differences.join("; "));
+            let then = "it goes on; its bits are not those of an unbroken run".to_string();
+            self.crew.note(Event::Trouble { what, then });
+        }
+        if self.progress.tiles != fresh.tiles {
+            self.progress.tiles = fresh.tiles;
+            self.progress = self.crew.take_over(self.progress.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Without a device there is no state but the vault's: that goes onto the disk.
+    fn save_kept(&mut self) -> Result<(), Fault> {
+        if let (Some(keepsake), true, _) = self.crew.newest()? {
+            self.crew.save(keepsake, false, false)?;
+        }
+        Ok(())
+    }
+
+    /// What computes now.
+    fn facts(&self) -> Facts {
+        made_by(self.crew.facts.as_ref().expect("the crew has begun"))
     }
 
     /// Passes the gate; false = stop.
@@ -191,18 +221,34 @@ impl Trainer {
 
     /// What is due after a step: evaluation, samples, the vault, a checkpoint.
     fn between_steps(&mut self) -> Result<(), Fault> {
-        let (timing, step) = (self.plan.timing.clone(), self.progress.step);
-        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < timing.steps;
-        let improved = if due(timing.eval_every) { self.evaluate()? } else { false };
-        if due(timing.sample_every) {
+        let timing = self.plan.timing.clone();
+        let improved = if self.due(timing.eval_every) { self.evaluate()? } else { false };
+        if self.due(timing.sample_every) {
             self.sample()?;
         }
-        let milestone = timing.milestones > 0 && due(timing.steps.div_ceil(timing.milestones));
+        let milestone = self.milestone();
         let in_time = self.saved.is_some_and(|(_, when)| when.elapsed() < timing.save_period);
-        if improved || milestone || due(timing.save_every) || !in_time {
+        if improved || milestone || self.due(timing.save_every) || !in_time {
             return self.save(milestone, false);
         }
-        if due(timing.vault_every) { self.keep() } else { Ok(()) }
+        if self.due(timing.vault_every) { self.keep() } else { Ok(()) }
+    }
+
+    /// Is it now the turn of what comes every so many steps? The beginning is nobody's turn, the end has its own.
+    fn due(&self, every: u64) -> bool {
+        let step = self.progress.step;
+        every > 0 && step.is_multiple_of(every) && (1..self.plan.timing.steps).contains(&step)
+    }
+
+    /// Is the state to be kept for the whole run?
+    fn milestone(&self) -> bool {
+        let timing = &self.plan.timing;
+        timing.milestones > 0 && self.due(timing.steps.div_ceil(timing.milestones))
+    }
+
+    /// Is the state the best so far, the end's apart, which is saved as the last one?
+    fn best_here(&self) -> bool {
+        self.due(1) && self.progress.best.is_some_and(|(_, step)| step == self.progress.step)
     }
 
     /// Measures the validation split; is it the best so far?
@@ -248,8 +294,7 @@ impl Trainer {
 
     fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
         let state = self.crew.state(self.progress.step)?;
-        let device = self.crew.facts.clone().expect("the crew has begun");
-        Ok(Arc::new(Keepsake { progress: self.progress.clone(), device, state }))
+        Ok(Arc::new(Keepsake { progress: self.progress.clone(), facts: self.facts(), state }))
     }
 
     /// A copy into the vault.
@@ -258,24 +303,30 @@ impl Trainer {
         self.crew.keep(keepsake)
     }
 
-    /// A copy into the vault and onto the disk. While the disk refuses, the run stands still and asks again: nothing is
-    /// lost, and a stop is still obeyed.
+    /// A copy into the vault and onto the disk.
     fn save(&mut self, milestone: bool, last: bool) -> Result<(), Fault> {
         if self.saved.is_some_and(|(step, _)| step == self.progress.step) && !last {
             return Ok(());
         }
         let keepsake = self.keepsake()?;
         self.crew.keep(keepsake.clone())?;
+        let saved = self.insist("the last steps", |crew| crew.save(keepsake.clone(), milestone, last))?;
+        self.saved = Some((saved.step, Instant::now()));
+        self.crew.note(Event::CheckpointSaved { saved });
+        Ok(())
+    }
+
+    /// Asks for something on the disk until it is there. While the disk refuses, the run stands still and asks again:
+    /// nothing is lost, and a stop is still obeyed; `unsaved` is what is not on the disk then.
+    fn insist<T>(&self, unsaved: &str, ask: impl Fn(&Crew) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut failures = 0;
         loop {
-            match self.crew.save(keepsake.clone(), milestone, last) {
-                Ok(saved) => {
-                    self.saved = Some((saved.step, Instant::now()));
-                    self.crew.note(Event::CheckpointSaved { saved });
+            match ask(&self.crew) {
+                Ok(done) => {
                     if failures > 1 {
                         self.crew.note(Event::Resumed);
                     }
-                    return Ok(());
+                    return Ok(done);
                 }
                 Err(fault) if matches!(fault.kind, FaultKind::Disk | FaultKind::DiskFull) => {
                     failures += 1;
@@ -285,7 +336,7 @@ impl Trainer {
                         self.crew.note(Event::Paused { why: fault.what.clone() });
                     }
                     if failures > 1 && !self.control.wait(DISK_RETRY) {
-                        let what = "stopped, but the last steps could not be saved";
+                        let what = format!("stopped, but {unsaved} could not be saved");
                         let hint = "free some space; the same command goes on from the newest checkpoint";
                         return Err(Refusal::new(what, fault.what, hint).with_code(1).into());
                     }
@@ -301,7 +352,8 @@ impl Trainer {
         self.sample()?;
         self.save(false, true)?;
         let best = self.progress.best;
-        let (folder, passed) = self.crew.hand_on(best.map(|(_, step)| step))?;
+        let handed_on = |crew: &Crew| crew.hand_on(best.map(|(_, step)| step));
+        let (folder, passed) = self.insist("the model that is handed on", handed_on)?;
         for what in passed {
             self.crew.note(Event::Trouble { what, then: "the best whole checkpoint is handed on".into() });
         }
@@ -314,6 +366,15 @@ impl Trainer {
         });
         Ok(())
     }
+}
+
+/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention
+/// would remove what a person may still mend.
+fn nothing_whole(lost: &[String]) -> Refusal {
+    let what = "could not go on: no checkpoint of this run is whole";
+    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \
+                under another name; nothing was removed";
+    Refusal::new(what, lost.join("; "), hint).with_code(1)
 }
 
 /// A checkpoint of other data or another seed cannot be gone on from.

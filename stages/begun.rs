@@ -4,6 +4,7 @@
 use crate::launch::STAGE_FOLDER;
 use crate::pipeline::Pipeline;
 use crate::pipeline::resolved::{self, Frozen};
+use pleach_runtime::device::choose::{Chosen, Wish, choose};
 use pleach_runtime::fault::{Fault, Refusal};
 use std::path::Path;
 
@@ -34,6 +35,27 @@ pub(crate) fn frozen(folder: &Path) -> Result<Option<Frozen>, Fault> {
         }
         None => Ok(None),
     }
+}
+
+/// The device, why it is this one, and whether the run has worked with it: the one of the first start, whatever else is
+/// there now, until a person asks for another.
+pub(crate) fn device(
+    pipeline: &Pipeline,
+    before: Option<&Frozen>,
+    changes: &mut Vec<String>,
+) -> Result<(Chosen, String, bool), Fault> {
+    let wish = Wish::parse(&pipeline.device)?;
+    let kept = before.and_then(|frozen| Some((frozen, Chosen::parse(&frozen.device, pipeline.threads)?)));
+    if let Some((frozen, chosen)) = kept {
+        if frozen.wish == pipeline.device {
+            return Ok((chosen, format!("{}, as at the first start", frozen.device), true));
+        }
+        if !changes.iter().any(|change| change.starts_with("device:")) {
+            changes.push(format!("device: was {}, is {}", frozen.wish, pipeline.device));
+        }
+    }
+    let (chosen, why) = choose(&wish, pipeline.threads);
+    Ok((chosen, why, false))
 }
 
 /// A file of the run folder, if it is there.

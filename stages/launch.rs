@@ -9,15 +9,19 @@ use crate::pipeline::keys::STEPS;
 use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
+use pleach_runtime::actors::checkpoint::host_bytes;
+use pleach_runtime::actors::opening::lost;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
-use pleach_runtime::device::choose::{Chosen, Room, Wish, choose, open, room};
+use pleach_runtime::device::Device;
+use pleach_runtime::device::choose::{Chosen, open};
+use pleach_runtime::device::room::Room;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
-use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk};
+use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes, head_chunk, sequence};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::messages::Blueprint;
 use pleach_runtime::model::config::ModelConfig;
-use pleach_runtime::run::RunPlan;
+use pleach_runtime::run::{QUICK_WATCH, RunPlan};
 use pleach_runtime::schedule::{Decay, Schedule};
 use pleach_runtime::shaders::spec::Tick;
 use pleach_runtime::stage::Stage;
@@ -52,6 +56,8 @@ pub struct Launch {
     pub chosen: Chosen,
     /// Why this device.
     pub why: String,
+    /// The run has worked with this device before: where it does not open, it is lost and not refused.
+    pub known: bool,
     /// Rows of the table: what an epoch visits.
     pub rows: u64,
     /// Values derived at the first start.
@@ -63,14 +69,31 @@ pub struct Launch {
 }
 
 /// What a launch takes in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
     /// Weights, gradients, moments, inputs, caches: bytes on the device.
     pub persistent: u64,
     /// Activations, scratch and the device's own staging: bytes on the device.
     pub activations: u64,
-    /// What the device has room for, if it tells.
-    pub room: Option<u64>,
+    /// Copies of the model's state for recovery: bytes in the system's memory.
+    pub host: u64,
+    /// What the device has room for, as far as the machine tells.
+    pub room: Room,
+    /// What the system has room for.
+    pub host_room: Room,
+}
+
+impl Needs {
+    /// Why that is too much, if it is: what shares the system's memory must fit into it together.
+    fn refusal(&self, what: &str, hint: &str) -> Option<Refusal> {
+        let device = self.persistent.saturating_add(self.activations);
+        if self.room.shared {
+            return self.room.refuse(device.saturating_add(self.host), what, hint);
+        }
+        let copies =
+            || self.host_room.refuse(self.host, "copies that recovery needs do not fit the system's memory", hint);
+        self.room.refuse(device, what, hint).or_else(copies)
+    }
 }
 
 impl Launch {
@@ -86,8 +109,9 @@ impl Launch {
         watch: &mut dyn FnMut(&Progress) -> bool,
     ) -> Result<Launch, Fault> {
         let stage = &pipeline.stages[0];
-        let (chosen, why) = choose(&Wish::parse(&pipeline.device)?, pipeline.threads);
-        let changes = begun::compare(pipeline, folder)?;
+        let mut changes = begun::compare(pipeline, folder)?;
+        let before = begun::frozen(folder)?;
+        let (chosen, why, known) = begun::device(pipeline, before.as_ref(), &mut changes)?;
         let corpus = corpus(stage, base)?;
         let data = folder.join("data");
         let began = begun::began(folder);
@@ -125,7 +149,14 @@ impl Launch {
         }
         let config = pipeline.model.config(tokenizer.vocab())?;
         let windows = Windows::open(&data, Split::Train, window_options(pipeline, stage))?;
-        let nothing = Frozen { steps: 0, steps_from: String::new(), micro_rows: 0, micro_from: String::new() };
+        let nothing = Frozen {
+            steps: 0,
+            steps_from: String::new(),
+            micro_rows: 0,
+            micro_from: String::new(),
+            wish: pipeline.device.clone(),
+            device: chosen.words().unwrap_or_default(),
+        };
         let mut launch = Launch {
             pipeline: pipeline.clone(),
             folder: folder.to_path_buf(),
@@ -134,12 +165,13 @@ impl Launch {
             config,
             chosen,
             why,
+            known,
             rows: windows.rows(),
             frozen: nothing,
             changes,
             note,
         };
-        launch.freeze()?;
+        launch.freeze(before)?;
         Ok(launch)
     }
 
@@ -148,8 +180,7 @@ impl Launch {
     }
 
     /// Derives what is not said, or takes it from an earlier start.
-    fn freeze(&mut self) -> Result<(), Fault> {
-        let before = begun::frozen(&self.folder)?;
+    fn freeze(&mut self, before: Option<Frozen>) -> Result<(), Fault> {
         let stage = self.stage().clone();
         let (micro_rows, micro_from) = match (stage.micro_batch, &before) {
             (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
@@ -190,8 +221,9 @@ impl Launch {
         let batch = self.stage().batch;
         let mut rows = (MICRO_TOKENS / self.config.context).clamp(1, batch);
         rows = batch.div_ceil(batch.div_ceil(rows));
+        let device = open(&self.chosen)?;
         loop {
-            match self.refusal_of(rows)? {
+            match self.refusal_of(rows, &*device) {
                 None => return Ok(rows),
                 Some(refusal) if rows == 1 => return Err(refusal.into()),
                 Some(_) => rows = rows.div_ceil(2),
@@ -199,44 +231,40 @@ impl Launch {
         }
     }
 
-    /// Why so many rows do not fit, if they do not.
-    fn refusal_of(&self, rows: usize) -> Result<Option<Refusal>, Fault> {
-        let what = "the run does not fit the device";
+    /// Why so many rows do not fit, if they do not: in the device's own words, or for want of memory.
+    fn refusal_of(&self, rows: usize, device: &dyn Device) -> Option<Refusal> {
+        let needs = match self.needs_of(rows, device) {
+            Ok(needs) => needs,
+            Err(refusal) => return Some(refusal),
+        };
+        let what = format!("the run does not fit the device at {rows} rows at once");
         let hint = "lower context, batch or the model's size, set micro_batch, or recompute = true";
-        let room = room(&self.chosen);
-        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
-        let largest = (rows * self.config.context * widest * 4) as u64;
-        if largest > room.activation_bytes {
-            let detail = format!("an activation of {largest} bytes; the device binds {}", room.activation_bytes);
-            return Ok(Some(Refusal::new(what, detail, hint).with_code(3)));
-        }
-        let needs = self.needs_of(rows, &room)?;
-        let total = needs.persistent.saturating_add(needs.activations);
-        match needs.room {
-            Some(bytes) if total > bytes => {
-                let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
-                let detail = format!("{} at {rows} rows at once; there is room for {}", mib(total), mib(bytes));
-                Ok(Some(Refusal::new(what, detail, hint).with_code(3)))
-            }
-            _ => Ok(None),
-        }
+        needs.refusal(&what, hint)
     }
 
-    fn needs_of(&self, rows: usize, room: &Room) -> Result<Needs, Fault> {
-        let device = open(&self.chosen)?;
-        let (persistent, activations) =
-            Layout::predict(&[Role::policy(&self.config)], &self.shapes(rows), &self.adamw(), &*device);
-        Ok(Needs { persistent, activations, room: room.bytes })
+    fn needs_of(&self, rows: usize, device: &dyn Device) -> Result<Needs, Refusal> {
+        let roles = [Role::policy(&self.config)];
+        let (persistent, activations) = Layout::predict(&roles, &self.shapes(rows), &self.adamw(), device)?;
+        let host = host_bytes(&self.config);
+        Ok(Needs { persistent, activations, host, room: device.room(), host_room: Room::system() })
     }
 
     /// What the run takes on its device, before anything is allocated there.
+    ///
+    /// # Errors
+    /// A refusal where the device cannot run it at all.
     pub fn needs(&self) -> Result<Needs, Fault> {
-        self.needs_of(self.frozen.micro_rows, &room(&self.chosen))
+        Ok(self.needs_of(self.frozen.micro_rows, &*open(&self.chosen)?)?)
     }
 
-    /// Refuses a run that does not fit: exit code 3.
+    fn open(&self) -> Result<Box<dyn Device>, Fault> {
+        open(&self.chosen).map_err(|fault| if self.known { lost(fault) } else { fault })
+    }
+
+    /// Refuses a run that does not fit: exit code 3. Where a device that the run has worked with is not there, that is
+    /// [`pleach_runtime::fault::FaultKind::DeviceLost`], and may pass.
     pub fn check_fit(&self) -> Result<(), Fault> {
-        match self.refusal_of(self.frozen.micro_rows)? {
+        match self.refusal_of(self.frozen.micro_rows, &*self.open()?) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
@@ -244,9 +272,10 @@ impl Launch {
 
     /// Refuses a run whose checkpoints will not fit the disk: exit code 3.
     pub fn check_disk(&self) -> Result<(), Fault> {
-        let bytes = 12 * pleach_runtime::model::weights::parameters(&self.config) as u64;
+        let weights = 4 * pleach_runtime::model::weights::parameters(&self.config) as u64;
         let free = RunPlan::disk().free(&self.folder).ok().flatten();
-        let need = pleach_runtime::store::reserve(bytes);
+        // Weights and two moments a checkpoint; at the end the weights once more, as the model that is handed on.
+        let need = pleach_runtime::store::reserve(3 * weights) + weights;
         match free {
             Some(free) if free < need => {
                 let detail = format!("{} MiB are free, checkpoints need {} MiB", free >> 20, need.div_ceil(1 << 20));
@@ -260,11 +289,13 @@ impl Launch {
     fn shapes(&self, micro_rows: usize) -> Shapes {
         // Packed rows fill every micro-batch but the window's last.
         let rest = self.stage().batch % micro_rows.max(1) * self.config.context;
+        let prompt = self.recipe().prompts().iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
         Shapes {
             micro_rows,
             context: self.config.context,
             buckets: if rest > 0 { vec![rest] } else { Vec::new() },
             streams: STREAMS.min(self.stage().prompts.len().max(1)),
+            sequence: sequence(&self.config, prompt + self.stage().sample_tokens),
             prefill: self.config.context.min(64),
             head_chunk: head_chunk(self.config.vocab, micro_rows * self.config.context),
             recompute: self.stage().recompute,
@@ -299,7 +330,7 @@ impl Launch {
     /// Seconds of a step: four are made on the device, the quickest of the last three counts.
     pub fn step_seconds(&self) -> Result<f64, Fault> {
         let shapes = self.shapes(self.frozen.micro_rows);
-        let mut engine = Engine::new(open(&self.chosen)?, &[Role::policy(&self.config)], &shapes, &self.adamw())?;
+        let mut engine = Engine::new(self.open()?, &[Role::policy(&self.config)], &shapes, &self.adamw())?;
         engine.begin(POLICY, self.pipeline.seed)?;
         let stage = self.recipe();
         let (mut data, loss) = (stage.data()?, stage.loss());
@@ -364,7 +395,10 @@ impl Launch {
                 clip: stage.clip,
             },
             prefetch: stage.prefetch,
+            watch: QUICK_WATCH,
+            changes: self.changes.clone(),
             open: Arc::new(move || open(&chosen)),
+            known: self.known,
             failpoints,
             store: RunPlan::disk(),
         }
@@ -429,4 +463,33 @@ fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path, began: bool) -> 
         path => Vocabulary::File(path.into()),
     };
     vocabulary.tokenizer(corpus)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Needs;
+    use pleach_runtime::device::room::Room;
+
+    #[test]
+    fn copies_on_the_host_need_room_too() {
+        let mib = |mib: u64| mib << 20;
+        let room = |bytes: Option<u64>, shared| Room { bytes: bytes.map(mib), from: "told".into(), shared };
+        let refused = |activations, host, of_device: Room, of_host| {
+            let needs = Needs {
+                persistent: mib(4),
+                activations: mib(activations),
+                host: mib(host),
+                room: of_device,
+                host_room: room(of_host, true),
+            };
+            needs.refusal("it does not fit", "less").map(|refusal| refusal.detail)
+        };
+        assert_eq!(refused(2, 9, room(Some(6), false), Some(9)), None);
+        assert_eq!(refused(2, 9, room(None, false), None), None, "nobody tells");
+        assert!(refused(3, 9, room(Some(6), false), Some(9)).unwrap().starts_with("7 MiB"));
+        assert!(refused(2, 10, room(Some(6), false), Some(9)).unwrap().starts_with("10 MiB"));
+        assert!(refused(2, 9, room(Some(14), true), Some(14)).unwrap().starts_with("15 MiB"), "one memory holds both");
+        assert_eq!(refused(2, 9, room(Some(15), true), Some(15)), None);
+    }
 }

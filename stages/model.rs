@@ -3,11 +3,11 @@
 use crate::data::Tokenizer;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
-use pleach_runtime::engine::layout::{AdamW, POLICY, Role, Shapes};
+use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes};
 use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
-use pleach_runtime::model::families::{self, FAMILIES};
+use pleach_runtime::model::families::{self, FAMILIES, Family};
 use pleach_runtime::store::{self, Disk};
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,7 @@ impl Model {
     pub fn open(path: &Path) -> Result<Model, Refusal> {
         let folder = resolve(path)?;
         verify(&folder)?;
-        let config = read_config(&folder)?;
-        let family = families::family_of(&config);
+        let (config, family) = read_config(&folder)?;
         let mut theirs = Vec::new();
         let files = store::model_files(&Disk, &folder).map_err(|damage| unreadable(&folder, &damage.to_string()))?;
         for file in files {
@@ -46,7 +45,7 @@ impl Model {
         }
         let weights = match family {
             Some(family) => families::import(family, &config, &theirs)?,
-            None => theirs,
+            None => families::check_own(&config, &theirs).map(|()| theirs)?,
         };
         let state = HostState { weights, ..HostState::default() };
         if !state.finite() {
@@ -56,12 +55,35 @@ impl Model {
         Ok(Model { folder, config, state, tokenizer })
     }
 
-    /// The model on a device, for evaluation and generation of `streams` sequences at once.
-    pub fn engine(&self, device: Box<dyn Device>, streams: usize) -> Result<Engine, Fault> {
-        let rows = (2048 / self.config.context).clamp(1, 8);
-        let shapes = Shapes::inference(&self.config, rows, streams);
-        let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0 };
-        let mut engine = Engine::new(device, &[Role::inference(&self.config)], &shapes, &adamw)?;
+    /// The model on a device, to continue `streams` prompts at once. A prompt and its continuation together have at
+    /// most `longest` tokens, and the model's context bounds them.
+    ///
+    /// # Errors
+    /// A refusal with exit code 3 where that does not fit the device, before anything is allocated there.
+    pub fn generator(&self, device: Box<dyn Device>, streams: usize, longest: usize) -> Result<Engine, Fault> {
+        let shapes = Shapes::generation(&self.config, streams, longest);
+        self.engine(device, Role::generator(&self.config), &shapes)
+    }
+
+    /// The model on a device, to say its numbers for windows of `context` tokens, at most its own.
+    ///
+    /// # Errors
+    /// A refusal with exit code 3 where that does not fit the device, before anything is allocated there.
+    pub fn evaluator(&self, device: Box<dyn Device>, context: usize) -> Result<Engine, Fault> {
+        let shapes = Shapes::evaluation(&self.config, context);
+        self.engine(device, Role::reference(&self.config), &shapes)
+    }
+
+    fn engine(&self, device: Box<dyn Device>, role: Role, shapes: &Shapes) -> Result<Engine, Fault> {
+        let (roles, adamw) = ([role], AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0 });
+        let what = format!("the model \"{}\" does not fit the device", self.folder.display());
+        let hint = "continue fewer prompts at once or shorter ones, take a smaller model, or another --device";
+        let (persistent, activations) = Layout::predict(&roles, shapes, &adamw, &*device)
+            .map_err(|refusal| Refusal { what: what.clone(), hint: hint.into(), ..refusal })?;
+        if let Some(refusal) = device.room().refuse(persistent.saturating_add(activations), &what, hint) {
+            return Err(refusal.into());
+        }
+        let mut engine = Engine::new(device, &roles, shapes, &adamw)?;
         engine.restore(POLICY, &self.state)?;
         Ok(engine)
     }
@@ -151,7 +173,8 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     out
 }
 
-fn read_config(folder: &Path) -> Result<ModelConfig, Refusal> {
+/// config.json, and the family whose words it is written in; none for our own.
+fn read_config(folder: &Path) -> Result<(ModelConfig, Option<&'static Family>), Refusal> {
     let file = folder.join("config.json");
     let size = std::fs::metadata(&file).map_err(|error| unreadable(&file, &error.to_string()))?.len();
     if size > CONFIG_BYTES {
@@ -166,10 +189,10 @@ fn read_config(folder: &Path) -> Result<ModelConfig, Refusal> {
         let config: ModelConfig =
             serde_json::from_value(own).map_err(|error| unreadable(&file, &format!("key \"pleach\": {error}")))?;
         config.check()?;
-        return Ok(config);
+        return Ok((config, None));
     }
     match FAMILIES.iter().find(|family| family.model_type == kind) {
-        Some(family) => (family.read_config)(&value),
+        Some(family) => Ok(((family.read_config)(&value)?, Some(*family))),
         None => {
             let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
             Err(unreadable(&file, &format!("model_type \"{kind}\" is not one of {}", known.join(", "))))

@@ -1,7 +1,7 @@
 //! The formats on disk: golden bytes that must never change, hostile bytes that must be refused, tensor files of
 //! others.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pleach_runtime::store::format::{self, Decode, Encode, FormatError, Kind};
 use pleach_runtime::store::{
@@ -307,7 +307,7 @@ fn a_manifest_may_name_only_plain_files_beside_it() {
     #[cfg(unix)]
     {
         std::fs::write(folder.join("MANIFEST"), format::encode(&kind, &manifest).unwrap()).unwrap();
-        let file: PathBuf = folder.join("config.json");
+        let file = folder.join("config.json");
         std::fs::rename(&file, place.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(place.path().join("elsewhere"), &file).unwrap();
         assert!(load(&Disk, &folder, true).unwrap_err().to_string().contains("no regular file"));

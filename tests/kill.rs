@@ -58,11 +58,14 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
             let wait = whole.as_micros() as u64 * (state % 1000) / 1000;
             let mut child = start(&folder);
             std::thread::sleep(Duration::from_micros(wait));
-            if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "it ended by itself, with {status}");
                 break;
             }
             child.kill().unwrap();
-            child.wait().unwrap();
+            let status = child.wait().unwrap();
+            let killed = cfg!(windows) || status.code().is_none();
+            assert!(killed || status.success(), "it ended by itself, with {status}");
             done += 1;
             if done >= kills {
                 break;
@@ -217,4 +220,79 @@ fn the_guardian_ends_a_hung_worker_and_no_other() {
     assert!(matches!(code, Some(75 | 0)), "{code:?}: {}", said());
     assert!(said().contains("without a sign of life"), "{}", said());
     assert!(journal(&run).contains("without a sign of life"), "the journal knows what happened");
+}
+
+/// Whether a process has a handler for a signal to terminate; after a while where the system does not tell.
+#[cfg(unix)]
+fn hears(process: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{process}/status")) {
+        Ok(status) => {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0)
+        }
+        Err(_) => {
+            std::thread::sleep(Duration::from_millis(300));
+            true
+        }
+    }
+}
+
+/// A guardian that is told to end while its worker starts ends, and so does the worker.
+#[cfg(unix)]
+#[test]
+fn a_stop_while_the_worker_starts_is_not_lost() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("early");
+    std::fs::create_dir_all(folder.join("runs/r")).unwrap();
+    let mut guardian = guarded(&folder, 40_000);
+    while !hears(guardian.id()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal(guardian.id(), "-TERM");
+    let code = guardian.wait().unwrap().code();
+    assert_eq!(code, Some(143), "{}", std::fs::read_to_string(folder.join("stderr")).unwrap());
+    assert!(!folder.join("runs/r/CONTROL").exists(), "no word is left for the next start");
+}
+
+/// A paused run whose worker dies stays paused.
+#[cfg(unix)]
+#[test]
+fn a_pause_survives_the_worker() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("paused");
+    let mut guardian = guarded(&folder, 40_000);
+    let run = folder.join("runs/r");
+    let control = run.join("CONTROL");
+    worker_after(&run, "\"step\"");
+    pleach::runtime::control::tell(&control, "pause").unwrap();
+    let first = worker_after(&run, "\"paused\"");
+    signal(first, "-9");
+    let count = |word: &str| journal(&run).matches(word).count();
+    let paused = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        count("\"paused\"") >= 2
+    });
+    assert!(paused && count("\"started\"") >= 2, "{}", journal(&run));
+    pleach::runtime::control::tell(&control, "resume").unwrap();
+    worker_after(&run, "\"resumed\"");
+    pleach::runtime::control::tell(&control, "stop").unwrap();
+    assert_eq!(guardian.wait().unwrap().code(), Some(75));
+}
+
+/// A worker whose guardian is killed ends, everything on the disk.
+#[cfg(unix)]
+#[test]
+fn a_worker_ends_with_its_guardian() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("orphan");
+    let mut guardian = guarded(&folder, 40_000);
+    let run = folder.join("runs/r");
+    worker_after(&run, "\"step\"");
+    guardian.kill().unwrap();
+    guardian.wait().unwrap();
+    let ended = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        pleach::runtime::store::RunLock::owner(&run).is_none()
+    });
+    assert!(ended && journal(&run).contains("\"stopped\""), "{}", journal(&run));
 }

@@ -117,6 +117,7 @@ impl Golden {
             context: CONTEXT,
             buckets: vec![],
             streams: 2,
+            sequence: self.config.context,
             prefill: 4,
             head_chunk: 20,
             recompute,

@@ -2,16 +2,21 @@
 
 use crate::adapters::{self, Adapter};
 use pleach::loss::next_token::NextToken;
-use pleach::runtime::device::Device;
 use pleach::runtime::device::bisect::first_difference;
 use pleach::runtime::device::cpu::{Cpu, CpuOptions};
 use pleach::runtime::device::gpu::Options;
+use pleach::runtime::device::{Device, Facts, Held, ProgramId};
+use pleach::runtime::engine::generation::Sampling;
 use pleach::runtime::engine::layout::{AdamW, Key, Layout, POLICY, Role, Shapes, Which};
 use pleach::runtime::engine::state::HostState;
 use pleach::runtime::engine::{Engine, Learned};
+use pleach::runtime::fault::{Fault, FaultKind};
 use pleach::runtime::model::config::ModelConfig;
-use pleach::runtime::shaders::spec::Tick;
+use pleach::runtime::shaders::spec::{Dtype, Shape, Tensor, Tick};
 use pleach::runtime::stage::{Loss, Numbers, Row, Window};
+use pleach::runtime::tape::Program;
+use std::cell::Cell;
+use std::rc::Rc;
 
 const CONTEXT: usize = 24;
 const VOCAB: usize = 67;
@@ -26,7 +31,16 @@ fn configs() -> [ModelConfig; 2] {
 }
 
 fn shapes(micro_rows: usize, recompute: bool) -> Shapes {
-    Shapes { micro_rows, context: CONTEXT, buckets: vec![], streams: 2, prefill: 8, head_chunk: 20, recompute }
+    Shapes {
+        micro_rows,
+        context: CONTEXT,
+        buckets: vec![],
+        streams: 2,
+        sequence: CONTEXT,
+        prefill: 8,
+        head_chunk: 20,
+        recompute,
+    }
 }
 
 /// Eight rows, some of several documents, some targets masked.
@@ -160,7 +174,8 @@ fn checked_shaders_change_nothing() {
 fn recompute_needs_less_memory() {
     let config = ModelConfig::qwen3(VOCAB, CONTEXT, 32, 6, 4, 2);
     let device = cpu(1);
-    let bytes = |recompute| Layout::predict(&[Role::policy(&config)], &shapes(8, recompute), &adamw(), &*device).1;
+    let bytes =
+        |recompute| Layout::predict(&[Role::policy(&config)], &shapes(8, recompute), &adamw(), &*device).unwrap().1;
     assert!(bytes(true) * 2 < bytes(false), "{} against {}", bytes(true), bytes(false));
 }
 
@@ -248,8 +263,8 @@ fn roles_stand_beside_each_other(open: &dyn Fn() -> Box<dyn Device>) {
         assert!(engine.state(REFERENCE).unwrap().first.is_empty(), "what is frozen has no moments");
 
         let device = open();
-        let both = Layout::predict(&roles, &shapes, &adamw(), &*device);
-        let one = Layout::predict(&roles[..1], &shapes, &adamw(), &*device);
+        let both = Layout::predict(&roles, &shapes, &adamw(), &*device).unwrap();
+        let one = Layout::predict(&roles[..1], &shapes, &adamw(), &*device).unwrap();
         let weights: u64 = engine.layout().slots(REFERENCE).iter().map(|slot| slot.weight.bytes()).sum();
         let more = both.0 - one.0 - weights - engine.layout().members[REFERENCE].rotary.bytes();
         assert_eq!(more, 0, "the reference takes its weights and nothing else");
@@ -269,6 +284,79 @@ fn lengths_and_roles_on_the_gpu() {
         lengths_change_nothing(open);
         roles_stand_beside_each_other(open);
     });
+}
+
+/// A processor that reports work as done that was not, from the moment that it is told to.
+struct Sour {
+    inner: Cpu,
+    sour: Rc<Cell<bool>>,
+}
+
+impl Device for Sour {
+    fn facts(&self) -> &Facts {
+        self.inner.facts()
+    }
+    fn allocate(&mut self, name: &str, shape: Shape, dtype: Dtype) -> Result<Tensor, Fault> {
+        self.inner.allocate(name, shape, dtype)
+    }
+    fn free(&mut self, tensor: Tensor) {
+        self.inner.free(tensor);
+    }
+    fn write(&mut self, tensor: Tensor, offset: usize, data: &[u32]) -> Result<(), Fault> {
+        self.inner.write(tensor, offset, data)
+    }
+    fn read(&mut self, tensor: Tensor, offset: usize, out: &mut [u32]) -> Result<(), Fault> {
+        self.inner.read(tensor, offset, out)
+    }
+    fn clear(&mut self, tensors: &[Tensor]) -> Result<(), Fault> {
+        self.inner.clear(tensors)
+    }
+    fn build(&mut self, programs: &[Program]) -> Result<Vec<ProgramId>, Fault> {
+        self.inner.build(programs)
+    }
+    fn predict(&self, programs: &[Program]) -> u64 {
+        self.inner.predict(programs)
+    }
+    fn run(&mut self, program: ProgramId, part: usize, tick: &Tick) -> Result<(), Fault> {
+        self.inner.run(program, part, tick)
+    }
+    fn run_calls(&mut self, program: ProgramId, from: usize, to: usize, tick: &Tick) -> Result<(), Fault> {
+        self.inner.run_calls(program, from, to, tick)
+    }
+    fn peek(&mut self, program: ProgramId, tensor: Tensor, out: &mut [u32]) -> Result<(), Fault> {
+        self.inner.peek(program, tensor, out)
+    }
+    fn poke(&mut self, program: ProgramId, tensor: Tensor, data: &[u32]) -> Result<(), Fault> {
+        self.inner.poke(program, tensor, data)
+    }
+    fn settle(&mut self) -> Result<(), Fault> {
+        match self.sour.get() {
+            true => Err(Fault::new(FaultKind::DeviceLost, "the device reports work as done that was not")),
+            false => self.inner.settle(),
+        }
+    }
+    fn held(&self) -> Held {
+        self.inner.held()
+    }
+}
+
+/// Nobody is handed numbers or tokens of a device that did not do the work.
+#[test]
+fn numbers_and_tokens_are_asked_of_the_canary_first() {
+    let sour = Rc::new(Cell::new(false));
+    let inner = Cpu::open(CpuOptions { threads: Some(1), specs_only: false }).unwrap();
+    let device = Box::new(Sour { inner, sour: sour.clone() });
+    let mut engine = Engine::new(device, &[Role::policy(&configs()[1])], &shapes(2, false), &adamw()).unwrap();
+    engine.begin(POLICY, 11).unwrap();
+    let prompts = [vec![1, 2, 3]];
+    let sampling = Sampling { max_tokens: 4, ..Sampling::default() };
+    let generate = |engine: &mut Engine| engine.generate(&prompts, &sampling, &[], &mut |_, _| true).map(drop);
+    engine.evaluate(POLICY, &window()).unwrap();
+    generate(&mut engine).unwrap();
+    sour.set(true);
+    for told in [engine.evaluate(POLICY, &window()).map(drop), generate(&mut engine)] {
+        assert_eq!(told.unwrap_err().kind, FaultKind::DeviceLost);
+    }
 }
 
 /// Dropout's noise follows the row, not the place in the micro-batch: rows in another order learn the same.

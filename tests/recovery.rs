@@ -3,10 +3,13 @@
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach::runtime::event::Event;
-use pleach::runtime::run::{Run, RunEnd};
+use pleach::runtime::fault::{Fault, FaultKind, Refusal};
+use pleach::runtime::run::{Run, RunEnd, RunPlan};
 use pleach::runtime::store::RunLock;
-use pleach::runtime::supervise::{DROP, Deed, Failpoints};
+use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A run of a second: a tiny model on a few stories, evaluated, sampled and saved on the way.
@@ -34,11 +37,20 @@ pub(crate) fn folder(place: &Path, name: &str, text: &str) -> PathBuf {
     folder
 }
 
+/// A run, ready but for its device.
+pub(crate) fn launch(folder: &Path, text: &str) -> Launch {
+    Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap()
+}
+
 /// Runs to the end under planned failures; the events and the end.
 pub(crate) fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
-    let launch = Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap();
-    let lock = RunLock::take(folder).unwrap();
-    let mut run = Run::start(launch.run_plan(failpoints), lock).unwrap();
+    drive(launch(folder, text).run_plan(failpoints))
+}
+
+/// Runs a plan to its end.
+pub(crate) fn drive(plan: RunPlan) -> (RunEnd, Vec<Event>) {
+    let lock = RunLock::take(&plan.folder).unwrap();
+    let mut run = Run::start(plan, lock).unwrap();
     let until = Instant::now() + Duration::from_secs(120);
     let mut events = Vec::new();
     loop {
@@ -51,7 +63,7 @@ pub(crate) fn run(folder: &Path, text: &str, failpoints: Failpoints) -> (RunEnd,
     }
 }
 
-/// The newest checkpoint's weights and moments, as bytes.
+/// The newest checkpoint's weights, moments and progress, and the model that was handed on, as bytes.
 pub(crate) fn bits(folder: &Path) -> Vec<u8> {
     let stage = folder.join("stages/01-pretrain");
     let mut names: Vec<PathBuf> = std::fs::read_dir(&stage).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -59,7 +71,9 @@ pub(crate) fn bits(folder: &Path) -> Vec<u8> {
     names.sort();
     let last = names.pop().expect("the last step was saved");
     let mut out = std::fs::read(last.join("model.safetensors")).unwrap();
-    out.extend(std::fs::read(last.join("optimizer.safetensors")).unwrap());
+    for file in ["optimizer.safetensors", "state.bin", "../model/model.safetensors", "../model/config.json"] {
+        out.extend(std::fs::read(last.join(file)).unwrap());
+    }
     out
 }
 
@@ -98,6 +112,150 @@ fn an_actor_that_dies_at_any_message_changes_no_bit() {
         }
     }
     assert!(injected > 40, "{injected} failures over {} points", visits.len());
+}
+
+/// A checkpoint actor that dies between the vault and the disk: what was due at that step, a milestone or the best so
+/// far, gets there all the same.
+#[test]
+fn a_checkpoint_that_was_due_is_saved_by_the_successor() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0).replace("save_every = 4", "save_every = 0\nmilestones = 3");
+    let here = folder(place.path(), "calm", &text);
+    let saved = |events: &[Event]| -> Vec<u64> {
+        let steps =
+            events.iter().map(|event| if let Event::CheckpointSaved { saved } = event { saved.step } else { 0 });
+        let mut steps: Vec<u64> = steps.filter(|step| *step > 0).collect();
+        steps.dedup();
+        steps
+    };
+    let (_, events) = run(&here, &text, Failpoints::none());
+    // The first step, milestones at 4 and 8, evaluations at 5 and 10, the end.
+    assert_eq!(saved(&events), [1, 4, 5, 8, 10, 12]);
+    let expected = bits(&here);
+    for (visit, step) in [(2, 4), (3, 5), (4, 8), (5, 10)] {
+        let here = folder(place.path(), &format!("dies{visit}"), &text);
+        let dies = Failpoints::none().at("checkpoint", "Save", visit, Deed::Panic);
+        let (end, events) = run(&here, &text, dies);
+        assert_eq!(end, RunEnd::Finished);
+        assert!(saved(&events).contains(&step), "the checkpoint of step {step} is missing: {:?}", saved(&events));
+        let kept = std::fs::read_dir(here.join("stages/01-pretrain")).unwrap();
+        let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        for milestone in ["checkpoint-000004-", "checkpoint-000008-"] {
+            assert!(kept.iter().any(|name| name.starts_with(milestone)), "{milestone} is missing: {kept:?}");
+        }
+        assert!(bits(&here) == expected);
+    }
+}
+
+fn device_lost() -> Deed {
+    Deed::Error(Fault::new(FaultKind::DeviceLost, "the test took the device away"))
+}
+
+/// A device that is lost at any of compute's messages: another one, and the same bits.
+#[test]
+fn a_lost_device_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 2);
+    let calm = folder(place.path(), "calm", &text);
+    let counting = Failpoints::counting();
+    assert_eq!(run(&calm, &text, counting.clone()).0, RunEnd::Finished);
+    let expected = bits(&calm);
+    let visits = counting.visits();
+    let of_compute = visits.iter().filter(|(child, point, _)| child == "compute" && ![DROP, START].contains(&&**point));
+    let mut injected = 0;
+    for (child, point, count) in of_compute {
+        for visit in std::collections::BTreeSet::from([1, count / 2 + 1, *count]) {
+            let here = folder(place.path(), &format!("{point}-{visit}"), &text);
+            let failpoints = Failpoints::none().at(child, point, visit, device_lost());
+            let (end, events) = run(&here, &text, failpoints.clone());
+            let context = format!("{point}, visit {visit} of {count}: {events:#?}");
+            assert_eq!((end, failpoints.left()), (RunEnd::Finished, 0), "{context}");
+            assert!(bits(&here) == expected, "the weights differ: {context}");
+            injected += 1;
+        }
+    }
+    assert!(injected > 12, "{injected} losses");
+}
+
+/// The plan of a run whose device, once lost, refuses to open so many times, in turn for its own reasons and for want
+/// of memory.
+fn refusing(folder: &Path, text: &str, times: u32, failpoints: Failpoints) -> (RunPlan, Arc<AtomicU32>) {
+    let launch = Launch::new(&Pipeline::parse(text).unwrap(), folder, folder, &mut |_| true).unwrap();
+    let plan = launch.run_plan(failpoints);
+    let (open, calls) = (plan.open.clone(), Arc::new(AtomicU32::new(0)));
+    let count = calls.clone();
+    let open = move || match count.fetch_add(1, Ordering::SeqCst) {
+        call if (1..=times).contains(&call) && call % 2 == 1 => {
+            Err(Refusal::new("could not open the adapter", "it is away", "none").with_code(3).into())
+        }
+        call if (1..=times).contains(&call) => Err(Fault::new(FaultKind::OutOfMemory, "no memory yet")),
+        _ => open(),
+    };
+    (RunPlan { open: Arc::new(open), ..plan }, calls)
+}
+
+/// A lost device that does not open at once is waited for; the same refusals at the very first start are final.
+#[test]
+fn a_device_that_refuses_to_open_again_is_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 2);
+    let calm = folder(place.path(), "calm", &text);
+    assert_eq!(run(&calm, &text, Failpoints::none()).0, RunEnd::Finished);
+    let here = folder(place.path(), "refusing", &text);
+    let failpoints = Failpoints::none().at("compute", "Learn", 6, device_lost());
+    let (plan, calls) = refusing(&here, &text, 3, failpoints);
+    let (end, events) = drive(plan);
+    assert_eq!(end, RunEnd::Finished, "{events:#?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 5, "one opening, three refusals, one more");
+    assert!(bits(&here) == bits(&calm));
+    let first = folder(place.path(), "first", &text);
+    let (plan, calls) = refusing(&first, &text, 9, Failpoints::none());
+    calls.store(1, Ordering::SeqCst);
+    let (end, _) = drive(plan);
+    assert!(matches!(end, RunEnd::Failed(_)) && end.code() == 3 && !end.wants_another_process(), "{end:?}");
+    // A process that goes on with a device that an earlier one had waits.
+    let (plan, calls) = refusing(&first, &text, 3, Failpoints::none());
+    calls.store(1, Ordering::SeqCst);
+    assert_eq!(drive(RunPlan { known: true, ..plan }).0, RunEnd::Finished);
+    assert!(bits(&first) == bits(&calm));
+}
+
+/// A stop while the device is away is obeyed, and what memory holds is on the disk afterwards.
+#[test]
+fn a_stop_is_obeyed_while_the_device_is_away() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0).replace("save_every = 4", "save_every = 0\nmilestones = 0");
+    let here = folder(place.path(), "away", &text);
+    let failpoints = Failpoints::none().at("compute", "Learn", 5, device_lost());
+    let (plan, calls) = refusing(&here, &text, u32::MAX, failpoints);
+    let run = Run::start(plan, RunLock::take(&here).unwrap()).unwrap();
+    while calls.load(Ordering::SeqCst) < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.control().stop();
+    assert_eq!(run.join(), RunEnd::Stopped);
+    let names = std::fs::read_dir(here.join("stages/01-pretrain")).unwrap();
+    let names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("checkpoint-000003")), "step 3 was in memory: {names:?}");
+}
+
+/// What always fails at a step ends the run after a number of trainers that is known, whoever dies of it.
+#[test]
+fn a_fault_that_always_comes_again_ends_the_run() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 0);
+    let fault = || Deed::Error(Fault::new(FaultKind::Disk, "the test's"));
+    for (child, point, deed) in
+        [("compute", "Learn", fault()), ("compute", "Learn", Deed::Panic), ("loss", "Judge", Deed::Panic)]
+    {
+        let here = folder(place.path(), &format!("{child}-{}", matches!(deed, Deed::Panic)), &text);
+        let failpoints = (7..400).fold(Failpoints::none(), |all, visit| all.at(child, point, visit, deed.clone()));
+        let (end, _) = run(&here, &text, failpoints.clone());
+        assert!(matches!(end, RunEnd::Failed(_)) && end.code() == 1, "{child}: {end:?}");
+        let visits = failpoints.visits();
+        let starts = visits.iter().find(|(child, point, _)| child == "trainer" && point == START);
+        assert!(starts.is_some_and(|(.., count)| *count <= 24), "{child}: {starts:?}");
+    }
 }
 
 /// Neither the number of threads nor the prefetch depth is in the result.

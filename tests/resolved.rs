@@ -12,7 +12,8 @@ fn every_value_has_its_origin() {
     pipeline.flags = vec!["threads", "device"];
     let config = pipeline.model.config(100).unwrap();
     let (steps_from, micro_from) = ("derived: 3 minutes".to_string(), "derived: as many as fit".to_string());
-    let frozen = Frozen { steps: 1000, steps_from, micro_rows: 8, micro_from };
+    let (wish, device) = ("auto".to_string(), "discrete Vulkan 1 A \"fast\" card".to_string());
+    let frozen = Frozen { steps: 1000, steps_from, micro_rows: 8, micro_from, wish, device };
     let resolved = write(&pipeline, &config, &frozen);
     let lines: Vec<&str> = resolved.lines().collect();
     for line in [
@@ -43,6 +44,7 @@ fn every_value_has_its_origin() {
     assert!(!resolved.contains("epochs =") && !resolved.contains("depth ="), "{resolved}");
     let kept = read(&resolved).expect("it is read at the next start");
     assert_eq!((kept.steps, kept.micro_rows), (1000, 8));
+    assert_eq!((kept.wish, kept.device), (frozen.wish, frozen.device));
 }
 
 #[test]
@@ -58,4 +60,31 @@ fn a_flag_of_the_command_is_no_default() {
     let resolved = std::fs::read_to_string(place.path().join("runs/r/resolved.toml")).unwrap();
     assert!(resolved.contains("device = \"cpu\" # flag --device\n"), "{resolved}");
     assert!(resolved.contains("threads = 1 # pleach.toml\n"), "{resolved}");
+}
+
+/// A run goes on with the device of its first start, or waits for it: it is lost and not refused. Another wish of a
+/// person wins, and is said.
+#[test]
+fn a_gpu_that_went_away_is_waited_for() {
+    use pleach::launch::Launch;
+    use pleach::runtime::device::choose::Chosen;
+    use pleach::runtime::fault::FaultKind;
+    let place = tempfile::tempdir().unwrap();
+    let text = crate::recovery::toml(1, 0).replace("device = \"cpu\"", "device = \"auto\"");
+    let here = crate::recovery::folder(place.path(), "run", &text);
+    let launch = |text: &str| Launch::new(&Pipeline::parse(text).unwrap(), &here, &here, &mut |_| true).unwrap();
+    let mut first = launch(&text);
+    assert!(!first.known, "a first start");
+    first.frozen.device = "discrete Vulkan 0 A card that went away".into();
+    first.record(&text).unwrap();
+    let again = launch(&text);
+    assert!(again.known && again.changes.is_empty(), "{:?}", again.changes);
+    assert_eq!(again.chosen.words().as_ref(), Some(&again.frozen.device));
+    let fault = again.check_fit().unwrap_err();
+    assert_eq!(fault.kind, FaultKind::DeviceLost, "{fault}");
+    assert!(fault.what.contains("A card that went away"), "{fault}");
+    let other = launch(&text.replace("device = \"auto\"", "device = \"cpu\""));
+    assert_eq!((&other.chosen, other.known), (&Chosen::Cpu(Some(1)), false));
+    assert!(other.changes.iter().any(|change| change.starts_with("device:")), "{:?}", other.changes);
+    other.check_fit().unwrap();
 }

@@ -81,7 +81,8 @@ struct Notes(Arc<Lock<Vec<Incident>>>);
 impl Notes {
     fn settings(&self, failpoints: Failpoints) -> Settings {
         let notes = self.clone();
-        Settings { failpoints, observer: Arc::new(move |incident| notes.0.hold().push(incident.clone())) }
+        let observer = Arc::new(move |incident: &Incident| notes.0.hold().push(incident.clone()));
+        Settings { failpoints, observer, ..Settings::default() }
     }
 
     /// The children of those incidents that match, in order.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pleach_runtime::fault::{Fault, FaultKind};
 use pleach_runtime::supervise::policy::{Action, Event, Plan, Policy, Restart, Spec, Strategy};
-use pleach_runtime::supervise::{Ending, Reason};
+use pleach_runtime::supervise::{Ending, GaveUp, Reason};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,6 +343,7 @@ fn plans() -> impl Strategy_<Value = Plan> {
             backoff: Duration::from_millis(backoff),
             backoff_cap: Duration::from_millis(backoff * 4),
             abandoned,
+            fruitless: None,
         },
     )
 }
@@ -432,4 +433,37 @@ fn the_restart_that_is_one_too_many_is_counted_exactly() {
     }
     let last = policy.handle(at(13), crash(0, 5));
     assert!(matches!(&last[..], [Action::End(Ending::GaveUp(gave_up))] if gave_up.restarts == 3), "{last:?}");
+}
+
+#[test]
+fn deaths_without_progress_count_however_slowly_they_come() {
+    let plan = Plan { fruitless: Some(2), period: Duration::from_secs(10), backoff: Duration::ZERO, ..Plan::default() };
+    let mut policy = Policy::new(plan, vec![worker("a")]);
+    policy.handle(Duration::ZERO, Event::Begin);
+    let at = |hour: u64| Duration::from_secs(3600 * hour);
+    // After the second death the work moves on: the third is the first again.
+    for generation in 1..=4 {
+        let next = Action::Start { child: 0, generation: generation + 1 };
+        assert_eq!(policy.handle(at(generation), crash(0, generation)), [next]);
+        if generation == 2 {
+            policy.progressed();
+        }
+    }
+    let last = policy.handle(at(5), crash(0, 5));
+    assert!(matches!(&last[..], [Action::End(Ending::GaveUp(_))]), "{last:?}");
+}
+
+/// What hung threads, or a lost device, brought down may stand up in another process; what a person must mend may not.
+#[test]
+fn a_give_up_says_whether_another_process_may_help() {
+    let gave_up =
+        |reason, abandoned| Reason::GaveUp(Box::new(GaveUp { child: "a".into(), reason, restarts: 0, abandoned }));
+    let kind = |reason, abandoned| gave_up(gave_up(reason, abandoned), abandoned).fault().kind;
+    let fault = |kind| Reason::Fault(Fault::new(kind, "the test's"));
+    assert_eq!(kind(Reason::Hung(Duration::from_secs(9)), 3), FaultKind::Hung);
+    assert_eq!(kind(Reason::Panic("boo".into()), 1), FaultKind::Hung);
+    assert_eq!(kind(Reason::Panic("boo".into()), 0), FaultKind::Actor);
+    assert_eq!(kind(fault(FaultKind::DeviceLost), 0), FaultKind::DeviceLost);
+    assert_eq!(kind(fault(FaultKind::Halted), 1), FaultKind::Halted);
+    assert_eq!(kind(fault(FaultKind::Refused), 1), FaultKind::Refused);
 }

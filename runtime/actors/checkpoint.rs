@@ -1,13 +1,13 @@
 //! Checkpoint: owns the store and the vault (last good states in host memory: recovery level 1). Its own thread.
 
 use crate::engine::state::{HostState, HostTensor};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Refusal};
 use crate::messages::{CheckpointMessage, CheckpointReply, Keepsake};
 use crate::model::config::ModelConfig;
 use crate::model::families;
 use crate::progress::{Progress, Saved};
 use crate::stage::Stage;
-use crate::store::{self, Checkpoint, Loaded, RunFolder, Snapshot, TensorRef};
+use crate::store::{self, Checkpoint, Damage, Loaded, RunFolder, Snapshot, TensorRef};
 use crate::supervise::Behaviour;
 use pleach_sync::{Reader, Vault};
 use std::path::PathBuf;
@@ -16,6 +16,27 @@ use std::time::Instant;
 
 /// The last good states in memory. It outlives the actor: what is in it is whole.
 pub type StateVault = Vault<Option<Arc<Keepsake>>>;
+
+/// States that lie in host memory at once, at most: two in the vault, and the next on its way there. Everything else
+/// that comes and goes stays below the third: a save and the model that is handed on copy the weights while two states
+/// lie there, and a resume holds a checkpoint twice while the vault is empty.
+const STATES: u64 = 3;
+
+/// Host bytes that a run holds of its model, beyond what its device holds: [`STATES`] of weights and two moments, f32.
+pub fn host_bytes(config: &ModelConfig) -> u64 {
+    STATES * 3 * 4 * crate::model::weights::parameters(config) as u64
+}
+
+/// What a state that is computed here and now is computed on, and by.
+pub fn made_by(device: &crate::device::Facts) -> store::Facts {
+    store::Facts {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        adapter: device.name.clone(),
+        driver: device.driver.clone(),
+        tiles: device.tiles.clone(),
+        shaders: crate::device::shaders_hash(),
+    }
+}
 
 /// The section of `state.bin` that holds the progress.
 const PROGRESS: &str = "progress";
@@ -67,7 +88,6 @@ impl CheckpointActor {
                 moments.push(TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data));
             }
         }
-        let device = &keepsake.device;
         let snapshot = Snapshot {
             model: tensors.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data)).collect(),
             optimizer: moments,
@@ -77,13 +97,7 @@ impl CheckpointActor {
             validation: progress.best.filter(|(_, step)| *step == progress.step).map(|(loss, _)| loss),
             milestone,
             last,
-            facts: store::Facts {
-                version: env!("CARGO_PKG_VERSION").to_string(),
-                adapter: device.name.clone(),
-                driver: device.driver.clone(),
-                tiles: device.tiles.clone(),
-                shaders: crate::device::shaders_hash(),
-            },
+            facts: keepsake.facts.clone(),
             ..Snapshot::new(progress.step, self.stage_folder.clone())
         };
         let saved = self.folder.save(&snapshot)?;
@@ -117,16 +131,8 @@ impl CheckpointActor {
         };
         let weights = imported(&self.config, &checkpoint.model)?;
         let state = HostState { weights, first: moments(".m"), second: moments(".v") };
-        let facts = &checkpoint.manifest.facts;
-        let device = crate::device::Facts {
-            kind: String::new(),
-            name: facts.adapter.clone(),
-            backend: String::new(),
-            driver: facts.driver.clone(),
-            software: false,
-            tiles: facts.tiles.clone(),
-        };
-        Ok(Keepsake { progress: Progress::decode(bytes)?, device, state: Arc::new(state) })
+        let (facts, state) = (checkpoint.manifest.facts.clone(), Arc::new(state));
+        Ok(Keepsake { progress: Progress::decode(bytes)?, facts, state })
     }
 
     /// Writes `stages/NN-name/model` from the checkpoint of a step; where that is gone or damaged, from the best whole
@@ -139,7 +145,7 @@ impl CheckpointActor {
             (Some(m.step) != step, m.validation.unwrap_or(f64::INFINITY), std::cmp::Reverse(m.seq))
         };
         all.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
-        let mut passed = Vec::new();
+        let (mut passed, mut unread) = (Vec::new(), None);
         for (path, manifest) in &all {
             match store::load(&*store, path, false) {
                 Ok(checkpoint) => {
@@ -152,11 +158,21 @@ impl CheckpointActor {
                     store::write_model_folder(&*store, &target, &tensors, &files)?;
                     return Ok((target, passed));
                 }
-                Err(damage) => passed.push(format!("{}: {damage}", path.display())),
+                Err(damage) => {
+                    passed.push(format!("{}: {damage}", path.display()));
+                    if let Damage::Unread(fault) = damage {
+                        unread.get_or_insert(fault);
+                    }
+                }
             }
         }
-        let what = format!("there is no good checkpoint to hand a model on from ({})", passed.join("; "));
-        Err(Fault::new(FaultKind::Disk, what))
+        if let Some(fault) = unread {
+            return Err(fault);
+        }
+        // Waiting mends no wrong bytes: the same command goes on from memory or trains what is missing again.
+        let what = "there is no whole checkpoint to hand a model on from";
+        let hint = "look at the disk; the same command goes on from the newest checkpoint that it can read";
+        Err(Refusal::new(what, passed.join("; "), hint).with_code(1).into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compute: owns the device, the programs, the weights, gradients and moments. Its own thread.
 
-use crate::device::Device;
+use super::opening::Opening;
 use crate::engine::Engine;
 use crate::engine::layout::POLICY;
 use crate::fault::{Fault, FaultKind};
@@ -9,12 +9,9 @@ use crate::supervise::Behaviour;
 use pleach_shaders::spec::Tick;
 use std::sync::Arc;
 
-/// Opens the device that a run was told to use.
-pub type OpenDevice = Arc<dyn Fn() -> Result<Box<dyn Device>, Fault> + Send + Sync>;
-
 /// The compute actor's inside.
 pub struct ComputeActor {
-    open: OpenDevice,
+    opening: Opening,
     built: Option<(Blueprint, Engine)>,
     /// The step that the weights stand at; `None` until they are begun or restored.
     applied: Option<u64>,
@@ -38,8 +35,8 @@ impl Behaviour for ComputeActor {
 
 impl ComputeActor {
     /// Without a device until `Begin`.
-    pub fn new(open: OpenDevice) -> ComputeActor {
-        ComputeActor { open, built: None, applied: None, learned: None }
+    pub fn new(opening: Opening) -> ComputeActor {
+        ComputeActor { opening, built: None, applied: None, learned: None }
     }
 
     fn answer(&mut self, message: ComputeMessage) -> Result<ComputeReply, Fault> {
@@ -86,7 +83,7 @@ impl ComputeActor {
     fn begin(&mut self, blueprint: Blueprint) -> Result<ComputeReply, Fault> {
         if self.built.as_ref().is_none_or(|(built, _)| *built != blueprint) {
             self.built = None;
-            let engine = Engine::new((self.open)()?, &blueprint.roles, &blueprint.shapes, &blueprint.adamw)?;
+            let engine = self.opening.engine(&blueprint)?;
             self.built = Some((blueprint, engine));
         }
         (self.applied, self.learned) = (None, None);

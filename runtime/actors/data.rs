@@ -53,9 +53,21 @@ impl DataActor {
     }
 }
 
+/// Windows on their way, or why there are none.
+type Windows = Ring<Result<Arc<Window>, Fault>>;
+
+/// The thread's end of the ring: who waits at the other end is woken however the thread ends.
+struct Inlet(Arc<Windows>);
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// A thread that keeps the ring full.
 struct Prefetch {
-    ring: Arc<Ring<Result<Arc<Window>, Fault>>>,
+    ring: Arc<Windows>,
     thread: Option<std::thread::JoinHandle<()>>,
     next: u64,
 }
@@ -63,16 +75,17 @@ struct Prefetch {
 impl Prefetch {
     fn start(mut data: Box<dyn Data>, first: u64, depth: usize) -> Result<Prefetch, Fault> {
         let ring = Arc::new(Ring::new(depth, 0));
-        let inlet = ring.clone();
+        let inlet = Inlet(ring.clone());
         let work = move || {
+            // Taken whole: what ends this thread, a panic too, closes the ring.
+            let inlet = inlet;
             for draw in first.. {
                 let window = data.window(draw).map(Arc::new);
                 let failed = window.is_err();
-                if inlet.push(window, None) != Pushed::In || failed {
+                if inlet.0.push(window, None) != Pushed::In || failed {
                     break;
                 }
             }
-            inlet.close();
         };
         let thread = std::thread::Builder::new()
             .name("pleach-prefetch".into())
@@ -96,7 +109,7 @@ impl Drop for Prefetch {
     fn drop(&mut self) {
         self.ring.close();
         if let Some(thread) = self.thread.take() {
-            // A panic in the thread has closed the ring's other end already; there is nothing to learn from it here.
+            // A panic in the thread was answered as a fault already; there is nothing to learn from it here.
             let _ = thread.join();
         }
     }

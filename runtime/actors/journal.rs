@@ -42,7 +42,16 @@ impl JournalActor {
         JournalActor { store, path: path.to_path_buf(), base, journal, waiting: VecDeque::new(), dropped: 0 }
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    /// Writes what waits. After an error the file's end is not known any more: the next note opens it again.
+    fn flush(&mut self, sync: bool) -> Result<(), Fault> {
+        let done = self.write(sync);
+        if done.is_err() {
+            self.journal = None;
+        }
+        done
+    }
+
+    fn write(&mut self, sync: bool) -> Result<(), Fault> {
         if self.journal.is_none() {
             self.journal = Some(open(self.store.clone(), &self.path, &self.base)?);
         }
@@ -58,7 +67,7 @@ impl JournalActor {
             journal.note_as(*base + number, json(event)?)?;
             self.waiting.pop_front();
         }
-        journal.sync_if_due()
+        if sync { journal.sync() } else { journal.sync_if_due() }
     }
 }
 
@@ -79,12 +88,9 @@ impl Behaviour for JournalActor {
                     self.waiting.pop_front();
                     self.dropped += 1;
                 }
-                self.flush()
+                self.flush(false)
             }
-            JournalMessage::Sync => {
-                self.flush()?;
-                self.journal.as_mut().map_or(Ok(()), |(journal, _)| journal.sync())
-            }
+            JournalMessage::Sync => self.flush(true),
         }
     }
 }

@@ -112,8 +112,13 @@ fn remember(memory: &mut Memory, key: &str, value: f64) {
 /// Sums over the unmasked targets of evaluation rows: negative log-likelihood, weights, and first choices.
 fn evaluate(window: &Window, numbers: &Numbers) -> LossReply {
     let (mut sum, mut count, mut hits) = (0.0, 0.0, 0.0);
-    for (row, numbers) in window.rows.iter().zip(numbers.chunks(window.context)) {
-        for (&weight, number) in row.weights.iter().zip(numbers) {
+    assert_eq!(numbers.len(), window.tokens(), "a number for every token");
+    let mut rest = numbers.as_slice();
+    for row in &window.rows {
+        // Rows lie end to end and may be shorter than the longest one.
+        let (own, after) = rest.split_at(row.len());
+        rest = after;
+        for (&weight, number) in row.weights.iter().zip(own) {
             if weight != 0.0 {
                 sum -= f64::from(weight) * f64::from(number[0]);
                 count += f64::from(weight);
@@ -163,6 +168,18 @@ mod tests {
             assert_eq!(memory.0["steps"], [steps]);
         }
         assert!(matches!(judge(f32::NAN, &memory).verdict, Verdict::Halt(_)));
+    }
+
+    #[test]
+    fn rows_of_any_length_are_evaluated_by_their_own_numbers() {
+        let row = |weights: &[f32]| {
+            let n = weights.len();
+            Row { tokens: vec![0; n + 1], weights: weights.to_vec(), segments: vec![0; n], key: 0 }
+        };
+        let window = Window { context: 3, rows: vec![row(&[1.0]), row(&[1.0, 0.0, 1.0]), row(&[0.0, 1.0])] };
+        let numbers = (1..=6u8).map(|i| [-f32::from(i), 0.0, 0.0, f32::from(i % 2)]).collect();
+        let LossReply::Evaluated { sum, count, hits } = evaluate(&window, &numbers) else { panic!("another reply") };
+        assert_eq!((sum, count, hits), (1.0 + 2.0 + 4.0 + 6.0, 4.0, 1.0));
     }
 
     #[test]

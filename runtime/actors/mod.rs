@@ -5,4 +5,5 @@ pub mod compute;
 pub mod data;
 pub mod journal;
 pub mod loss;
+pub mod opening;
 pub mod optimizer;

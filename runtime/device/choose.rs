@@ -49,20 +49,55 @@ pub enum Chosen {
     Gpu(gpu::Choice),
 }
 
+impl Chosen {
+    /// From the words that a run keeps.
+    pub fn parse(words: &str, threads: usize) -> Option<Chosen> {
+        match words {
+            "cpu" => Some(Chosen::Cpu((threads > 0).then_some(threads))),
+            words => gpu::Name::parse(words).map(|name| Chosen::Gpu(gpu::Choice::Named(name))),
+        }
+    }
+
+    /// The words that a run keeps: the same device at every start. None where nothing was found that has a name.
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Chosen::Cpu(_) => Some("cpu".into()),
+            Chosen::Gpu(gpu::Choice::Named(name)) => Some(name.to_string()),
+            Chosen::Gpu(_) => None,
+        }
+    }
+}
+
+/// The first adapter that is asked for, by its name; else as it was asked for, which is refused when it is opened.
+fn settled(otherwise: gpu::Choice, fits: impl Fn(&gpu::AdapterFacts) -> bool) -> Chosen {
+    let adapters = gpu::adapters();
+    let name = adapters.iter().position(fits).and_then(|index| gpu::Name::of(&adapters, index));
+    Chosen::Gpu(name.map_or(otherwise, gpu::Choice::Named))
+}
+
 /// Settles a wish; the reason is for people.
 pub fn choose(wish: &Wish, threads: usize) -> (Chosen, String) {
     let threads = (threads > 0).then_some(threads);
     match wish {
         Wish::Cpu => (Chosen::Cpu(threads), "the cpu, as asked".into()),
-        Wish::Gpu => (Chosen::Gpu(gpu::Choice::Best), "the best GPU, as asked".into()),
-        Wish::Software => (Chosen::Gpu(gpu::Choice::Software), "a software adapter, as asked".into()),
-        Wish::Index(index) => (Chosen::Gpu(gpu::Choice::Index(*index)), format!("adapter {index}, as asked")),
+        Wish::Gpu => {
+            let fits = |a: &gpu::AdapterFacts| a.kind != Kind::Software && a.lacks.is_empty();
+            (settled(gpu::Choice::Best, fits), "the best GPU, as asked".into())
+        }
+        Wish::Software => {
+            let fits = |a: &gpu::AdapterFacts| a.kind == Kind::Software && a.lacks.is_empty();
+            (settled(gpu::Choice::Software, fits), "a software adapter, as asked".into())
+        }
+        Wish::Index(index) => {
+            let chosen = settled(gpu::Choice::Index(*index), |a| a.index == *index);
+            (chosen, format!("adapter {index}, as asked"))
+        }
         Wish::Auto => {
             let adapters = gpu::adapters();
             let real = |kind: Kind| adapters.iter().find(|adapter| adapter.kind == kind && adapter.lacks.is_empty());
             match real(Kind::Discrete).or(real(Kind::Integrated)) {
                 Some(adapter) => (
-                    Chosen::Gpu(gpu::Choice::Index(adapter.index)),
+                    settled(gpu::Choice::Index(adapter.index), |a| a.index == adapter.index),
                     format!("{}: the best GPU of this machine", adapter.name),
                 ),
                 None if adapters.is_empty() => (Chosen::Cpu(threads), "the cpu: no GPU was found".into()),
@@ -86,37 +121,5 @@ pub fn open(chosen: &Chosen) -> Result<Box<dyn Device>, crate::fault::Fault> {
     match chosen {
         Chosen::Cpu(threads) => Ok(Box::new(Cpu::open(CpuOptions { threads: *threads, specs_only: false })?)),
         Chosen::Gpu(choice) => Ok(Box::new(Gpu::open(choice)?)),
-    }
-}
-
-/// What a device has room for, as far as the machine tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that may be used, leaving the rest of the machine its share.
-    pub bytes: Option<u64>,
-    /// Bytes of the largest activation.
-    pub activation_bytes: u64,
-}
-
-/// The room of a settled device: 80 % of a GPU's memory, or 70 % of what the system has available.
-pub fn room(chosen: &Chosen) -> Room {
-    match chosen {
-        Chosen::Cpu(_) => {
-            let bytes = sysinfo::System::new().ok().map(|mut system| {
-                system.refresh_memory();
-                system.available_memory() / 10 * 7
-            });
-            Room { bytes, activation_bytes: 1 << 40 }
-        }
-        Chosen::Gpu(choice) => {
-            let adapters = gpu::adapters();
-            let adapter = match choice {
-                gpu::Choice::Best => adapters.iter().find(|a| a.kind != Kind::Software),
-                gpu::Choice::Software => adapters.iter().find(|a| a.kind == Kind::Software),
-                gpu::Choice::Index(index) => adapters.get(*index),
-            };
-            let bytes = adapter.and_then(|a| a.memory).map(|memory| memory / 10 * 8);
-            Room { bytes, activation_bytes: adapter.map_or(128 << 20, |a| a.binding_bytes) }
-        }
     }
 }

@@ -4,10 +4,12 @@ pub mod bisect;
 pub mod choose;
 pub mod cpu;
 pub mod gpu;
+pub mod room;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Refusal};
 use crate::tape::Program;
 use pleach_shaders::spec::{Dtype, Shape, Tensor, Tick};
+use room::Room;
 
 /// What a person should know of a device.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,7 +66,16 @@ pub trait Device {
     fn clear(&mut self, tensors: &[Tensor]) -> Result<(), Fault>;
     /// Plans, allocates and compiles all programs of a stage together; those built before are forgotten.
     fn build(&mut self, programs: &[Program]) -> Result<Vec<ProgramId>, Fault>;
-    /// What `build` would hold for these programs, without allocating: activation slots and scratch in bytes.
+    /// What of these programs the device cannot run at all, in words (exit code 3); `build` fails with the same.
+    fn refusal(&self, _programs: &[Program]) -> Option<Refusal> {
+        None
+    }
+    /// Memory that a run may take of the device, nothing allocated there yet; without memory of its own: the system's.
+    fn room(&self) -> Room {
+        Room::system()
+    }
+    /// What `build` would hold for these programs, which it does not refuse, without allocating: activation slots and
+    /// scratch in bytes.
     fn predict(&self, programs: &[Program]) -> u64;
     /// Runs one part of a program (see [`Program::parts`]). Activations persist from part to part.
     fn run(&mut self, program: ProgramId, part: usize, tick: &Tick) -> Result<(), Fault>;

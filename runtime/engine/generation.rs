@@ -49,7 +49,7 @@ pub enum Ended {
     Eos,
     /// As many tokens as asked for.
     Length,
-    /// The model's context is full.
+    /// The model's context is full, or as much of it as was laid out.
     Context,
     /// The caller said stop.
     Caller,
@@ -85,15 +85,12 @@ impl Engine {
         eos: &[u32],
         emit: &mut dyn FnMut(usize, u32) -> bool,
     ) -> Result<Vec<Generated>, Fault> {
-        let (context, vocab) = {
-            let config = self.layout.config(POLICY);
-            (config.context, config.vocab as u32)
-        };
+        let (room, vocab) = (self.layout.shapes.sequence, self.layout.config(POLICY).vocab as u32);
         for (index, prompt) in prompts.iter().enumerate() {
             let problem = if prompt.is_empty() {
                 "is empty".to_string()
-            } else if prompt.len() >= context {
-                format!("has {} tokens; the context is {context} and one more must fit", prompt.len())
+            } else if prompt.len() >= room {
+                format!("has {} tokens; there is room for {room} and one more must fit", prompt.len())
             } else if prompt.iter().any(|&token| token >= vocab) {
                 format!("has a token outside the vocabulary of {vocab}")
             } else {
@@ -106,6 +103,7 @@ impl Engine {
             let first = group * self.layout.shapes.streams;
             out.extend(self.generate_group(first, chunk, sampling, eos, emit)?);
         }
+        self.device.settle()?;
         Ok(out)
     }
 
@@ -126,16 +124,15 @@ impl Engine {
         for index in 0..streams.len() {
             if !streams[index].done {
                 let (token, logp) = self.prefill(index, first + index, &streams[index].all, &tick)?;
-                accept(&mut streams[index], token, logp, sampling, eos, self.layout.config(POLICY).context, &mut |t| {
-                    emit(first + index, t)
-                });
+                let room = self.layout.shapes.sequence;
+                accept(&mut streams[index], token, logp, sampling, eos, room, &mut |t| emit(first + index, t));
             }
         }
         while streams.iter().any(|stream| !stream.done) {
             let (tokens, logps) = self.decode_step(first, &streams, &tick)?;
             for (index, stream) in streams.iter_mut().enumerate().filter(|(_, stream)| !stream.done) {
-                let context = self.layout.config(POLICY).context;
-                accept(stream, tokens[index], logps[index], sampling, eos, context, &mut |t| emit(first + index, t));
+                let room = self.layout.shapes.sequence;
+                accept(stream, tokens[index], logps[index], sampling, eos, room, &mut |t| emit(first + index, t));
             }
         }
         Ok(streams.into_iter().map(|stream| stream.out).collect())
@@ -144,14 +141,14 @@ impl Engine {
     /// Takes a prompt into cache rows of stream `index`, in stretches; returns the first sampled token.
     fn prefill(&mut self, index: usize, sequence: usize, prompt: &[u32], tick: &Tick) -> Result<(u32, f32), Fault> {
         let ports = self.streams().prefill.clone();
-        let (chunk, context) = (self.layout.shapes.prefill, self.layout.config(POLICY).context);
+        let (chunk, room) = (self.layout.shapes.prefill, self.layout.shapes.sequence);
         let mut answer = (0, 0.0);
         for from in (0..prompt.len()).step_by(chunk) {
             let part = &prompt[from..(from + chunk).min(prompt.len())];
             let sliding_window = self.layout.config(POLICY).sliding_window;
             let mut feed = Feed::new(chunk, 1);
             for (i, &token) in part.iter().enumerate() {
-                feed.token(i, token, from + i, index * context, sliding_window);
+                feed.token(i, token, from + i, index * room, sliding_window);
             }
             feed.last[0] = part.len() as u32 - 1;
             feed.sequence(0, prompt, sequence);
@@ -166,7 +163,7 @@ impl Engine {
     /// One token of every stream that is not done.
     fn decode_step(&mut self, first: usize, streams: &[Stream], tick: &Tick) -> Result<(Vec<u32>, Vec<f32>), Fault> {
         let ports = self.streams().decode.clone();
-        let (width, context) = (self.layout.shapes.streams, self.layout.config(POLICY).context);
+        let (width, room) = (self.layout.shapes.streams, self.layout.shapes.sequence);
         let sliding_window = self.layout.config(POLICY).sliding_window;
         let mut feed = Feed::new(width, width);
         for (index, stream) in streams.iter().enumerate() {
@@ -174,7 +171,7 @@ impl Engine {
                 continue;
             }
             let at = stream.all.len() - 1;
-            feed.token(index, stream.all[at], at, index * context, sliding_window);
+            feed.token(index, stream.all[at], at, index * room, sliding_window);
             feed.last[index] = index as u32;
             feed.sequence(index, &stream.all, first + index);
         }
@@ -263,7 +260,7 @@ fn accept(
     logp: f32,
     sampling: &Sampling,
     eos: &[u32],
-    context: usize,
+    room: usize,
     emit: &mut dyn FnMut(u32) -> bool,
 ) {
     let mut end = |ended| {
@@ -280,7 +277,7 @@ fn accept(
         end(Ended::Caller);
     } else if stream.all.len() - stream.prompt >= sampling.max_tokens {
         end(Ended::Length);
-    } else if stream.all.len() >= context {
+    } else if stream.all.len() >= room {
         end(Ended::Context);
     }
 }

@@ -1,7 +1,7 @@
 //! Everything a training run keeps on a device, and the programs over it: recorded once, before the first step.
 
 use crate::device::Device;
-use crate::fault::Fault;
+use crate::fault::{Fault, Refusal};
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::generate::{Cached, DecodeInputs};
 use crate::model::transformer::{self, Inputs, Weights, Within, decoder, head_weight};
@@ -25,6 +25,9 @@ pub struct Shapes {
     pub buckets: Vec<usize>,
     /// Sequences generated at once.
     pub streams: usize,
+    /// Tokens of the longest sequence that is generated, its prompt among them: rows of a stream's cache. At most the
+    /// model's context.
+    pub sequence: usize,
     /// Prompt tokens taken in at once.
     pub prefill: usize,
     /// Rows of logits that exist at once.
@@ -34,17 +37,33 @@ pub struct Shapes {
 }
 
 impl Shapes {
-    /// For evaluation and generation only.
+    /// For evaluation and generation over the model's whole context.
     pub fn inference(config: &ModelConfig, micro_rows: usize, streams: usize) -> Shapes {
         Shapes {
             micro_rows,
             context: config.context,
             buckets: halves(micro_rows * config.context),
             streams,
+            sequence: config.context,
             prefill: config.context.min(64),
             head_chunk: head_chunk(config.vocab, micro_rows * config.context),
             recompute: false,
         }
+    }
+
+    /// For [`Role::generator`]: `streams` sequences of up to `longest` tokens, prompts among them.
+    pub fn generation(config: &ModelConfig, streams: usize, longest: usize) -> Shapes {
+        let sequence = sequence(config, longest);
+        let prefill = sequence.min(64);
+        let (micro_rows, context, buckets, head_chunk) = (1, 1, Vec::new(), 1);
+        Shapes { micro_rows, context, buckets, streams, sequence, prefill, head_chunk, recompute: false }
+    }
+
+    /// For [`Role::reference`]: windows of `context` tokens a row, at most the model's own.
+    pub fn evaluation(config: &ModelConfig, context: usize) -> Shapes {
+        let micro_rows = (2048 / context).clamp(1, 8);
+        let config = ModelConfig { context: context.min(config.context), ..config.clone() };
+        Shapes::inference(&config, micro_rows, 1)
     }
 
     /// Lengths in tokens of the recorded micro-batches, the full one first.
@@ -57,6 +76,12 @@ impl Shapes {
     pub fn bucket(&self, tokens: usize) -> usize {
         self.lengths().iter().rposition(|&length| tokens <= length).expect("a micro-batch that fits the full length")
     }
+}
+
+/// Rows of a stream's cache for sequences of up to `longest` tokens: whole blocks of 64, so that a stream's rows begin
+/// where a block of keys does, however long the cache is; at most the context.
+pub fn sequence(config: &ModelConfig, longest: usize) -> usize {
+    longest.clamp(1, config.context).next_multiple_of(64).min(config.context)
 }
 
 /// Half and a quarter of a micro-batch, but not below 64 tokens: for windows that seldom fill one.
@@ -99,6 +124,8 @@ pub struct Role {
     pub config: ModelConfig,
     /// Has gradients, moments, and the programs that use them.
     pub trained: bool,
+    /// Has the programs that say its numbers for given tokens.
+    pub evaluates: bool,
     /// Has caches, and the programs that continue prompts.
     pub generates: bool,
 }
@@ -106,15 +133,23 @@ pub struct Role {
 impl Role {
     /// The model that a stage trains and samples from.
     pub fn policy(config: &ModelConfig) -> Role {
-        Role { name: "policy".into(), config: config.clone(), trained: true, generates: true }
+        Role { name: "policy".into(), config: config.clone(), trained: true, evaluates: true, generates: true }
     }
-    /// A model for evaluation and generation only.
-    pub fn inference(config: &ModelConfig) -> Role {
-        Role { name: "model".into(), config: config.clone(), trained: false, generates: true }
+    /// A model that only continues prompts.
+    pub fn generator(config: &ModelConfig) -> Role {
+        Role { name: "model".into(), config: config.clone(), trained: false, evaluates: false, generates: true }
     }
     /// A frozen model that only says its numbers.
     pub fn reference(config: &ModelConfig) -> Role {
-        Role { name: "reference".into(), config: config.clone(), trained: false, generates: false }
+        Role { name: "reference".into(), config: config.clone(), trained: false, evaluates: true, generates: false }
+    }
+    /// Tokens of the longest row or sequence that it sees, its own context at most.
+    fn longest(&self, shapes: &Shapes) -> usize {
+        let generated = if self.generates { shapes.sequence } else { 0 };
+        let longest = if self.evaluates { generated.max(shapes.context) } else { generated };
+        let (name, context) = (&self.name, self.config.context);
+        assert!((1..=context).contains(&longest), "{longest} tokens for {name}, whose context is {context}");
+        longest
     }
 }
 
@@ -294,9 +329,15 @@ impl Layout {
 
     /// Bytes that a device would hold for this layout, before anything is allocated: what outlives programs, and the
     /// rest (activations, scratch, the device's own staging).
-    pub fn predict(roles: &[Role], shapes: &Shapes, adamw: &AdamW, device: &dyn Device) -> (u64, u64) {
+    ///
+    /// # Errors
+    /// The device's own words for what it cannot run at all.
+    pub fn predict(roles: &[Role], shapes: &Shapes, adamw: &AdamW, device: &dyn Device) -> Result<(u64, u64), Refusal> {
         let (layout, persistent) = Layout::dry(roles, shapes, adamw);
-        (persistent, device.predict(&layout.programs).saturating_add(device.held().other))
+        match device.refusal(&layout.programs) {
+            Some(refusal) => Err(refusal),
+            None => Ok((persistent, device.predict(&layout.programs).saturating_add(device.held().other))),
+        }
     }
 }
 
@@ -307,7 +348,9 @@ fn record(member: &Member, shapes: &Shapes, ports: &Ports, adamw: &AdamW) -> Vec
     let mut out = Vec::new();
     for (bucket, &tokens) in shapes.lengths().iter().enumerate() {
         let ports = ports.first(tokens, member.rotary);
-        out.push((Which::Evaluate, bucket, forward("evaluate", member, shapes, &weights, &ports, false)));
+        if member.role.evaluates {
+            out.push((Which::Evaluate, bucket, forward("evaluate", member, shapes, &weights, &ports, false)));
+        }
         if member.role.trained {
             out.push((Which::Learn, bucket, forward("learn", member, shapes, &weights, &ports, true)));
         }
@@ -336,7 +379,7 @@ fn member(role: &Role, shapes: &Shapes, allocate: &mut Allocate) -> Result<Membe
     }
     let table = match config.positions {
         Positions::Learned => Shape::new(&[4]),
-        Positions::Rotary { .. } => Shape::new(&[config.context, config.head_dim / 2, 2]),
+        Positions::Rotary { .. } => Shape::new(&[role.longest(shapes), config.head_dim / 2, 2]),
     };
     let rotary = allocate("rotary", table, Dtype::F32)?;
     let streams = if role.generates { Some(streams(config, shapes, rotary, allocate)?) } else { None };
@@ -344,7 +387,7 @@ fn member(role: &Role, shapes: &Shapes, allocate: &mut Allocate) -> Result<Membe
 }
 
 fn streams(config: &ModelConfig, shapes: &Shapes, rotary: Tensor, allocate: &mut Allocate) -> Result<Streams, Fault> {
-    let cache = Shape::new(&[shapes.streams * config.context, 2 * config.kv_heads * config.head_dim]);
+    let cache = Shape::new(&[shapes.streams * shapes.sequence, 2 * config.kv_heads * config.head_dim]);
     Ok(Streams {
         prefill: DecodeInputs::allocate("prefill", shapes.prefill, 1, config, rotary, allocate)?,
         decode: DecodeInputs::allocate("decode", shapes.streams, shapes.streams, config, rotary, allocate)?,
@@ -447,6 +490,8 @@ fn update(slots: &[Slot], adamw: &AdamW) -> Program {
 }
 
 /// The rotary table of a model, ready to be written to its `Member::rotary`.
-pub fn rotary_words(config: &ModelConfig) -> Vec<u32> {
-    transformer::rotary_table(config).into_iter().map(f32::to_bits).collect()
+pub fn rotary_words(member: &Member) -> Vec<u32> {
+    let config = &member.role.config;
+    let config = ModelConfig { context: member.rotary.shape.rows(), ..config.clone() };
+    transformer::rotary_table(&config).into_iter().map(f32::to_bits).collect()
 }

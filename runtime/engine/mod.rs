@@ -40,7 +40,7 @@ impl Engine {
         let programs = device.build(&layout.programs)?;
         for member in &layout.members {
             if let Positions::Rotary { .. } = member.role.config.positions {
-                device.write(member.rotary, 0, &layout::rotary_words(&member.role.config))?;
+                device.write(member.rotary, 0, &layout::rotary_words(member))?;
             }
         }
         Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
@@ -93,7 +93,10 @@ impl Engine {
     /// The head's numbers of a window, nothing learned.
     pub fn evaluate(&mut self, role: RoleId, window: &Window) -> Result<Numbers, Fault> {
         self.check(role, window)?;
-        self.each_micro(role, window, None, Which::Evaluate, &Tick::default())
+        let numbers = self.each_micro(role, window, None, Which::Evaluate, &Tick::default())?;
+        // Nothing else stands between these numbers and the one who believes them: the device says that it did them.
+        self.device.settle()?;
+        Ok(numbers)
     }
 
     /// Writes the inputs of a window's first micro-batch, so that the policy's [`Which::Learn`] can be run by hand

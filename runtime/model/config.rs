@@ -105,6 +105,11 @@ pub struct ModelConfig {
     pub dropout: f32,
 }
 
+/// Most layers: far beyond any model, and few enough for a list of all their tensors.
+const LAYERS_MAX: usize = 4096;
+/// Most weights: their bytes, moments and all, stay far below what 64 bits count.
+const WEIGHTS_MAX: u128 = 1 << 40;
+
 impl ModelConfig {
     /// The GPT-2 shape as nanoGPT trains it: LayerNorm and no biases, learned positions, erf GELU, tied head.
     pub fn gpt2(vocab: usize, context: usize, width: usize, layers: usize, heads: usize, biases: bool) -> ModelConfig {
@@ -195,6 +200,10 @@ impl ModelConfig {
                 return refuse(format!("{name} = {value}"), "give it a value from 1 to 16777216");
             }
         }
+        if self.layers > LAYERS_MAX || self.weights() > WEIGHTS_MAX {
+            let detail = format!("layers = {}, {} weights in all", self.layers, self.weights());
+            return refuse(detail, "up to 4096 layers and 2^40 weights are understood");
+        }
         if !self.heads.is_multiple_of(self.kv_heads) {
             let detail = format!("heads = {} is not a multiple of kv_heads = {}", self.heads, self.kv_heads);
             return refuse(detail, "each key/value head serves the same number of query heads");
@@ -221,6 +230,15 @@ impl ModelConfig {
             return refuse(format!("dropout = {}", self.dropout), "give a rate from 0 up to, but not including, 1");
         }
         Ok(())
+    }
+
+    /// Weights of its matrices: in wide arithmetic, because it is asked before the extents are believed.
+    fn weights(&self) -> u128 {
+        let [c, q, kv] = [self.width, self.heads * self.head_dim, self.kv_heads * self.head_dim].map(|n| n as u128);
+        let feed_forward = self.up_width() as u128 + self.hidden as u128;
+        let vocab = self.vocab as u128 * if self.tied { 1 } else { 2 };
+        let places = if self.positions == Positions::Learned { self.context as u128 } else { 0 };
+        (vocab + places) * c + self.layers as u128 * c * (2 * q + 2 * kv + feed_forward)
     }
 
     /// Channels of the fused query/key/value projection.

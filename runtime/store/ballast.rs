@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Store;
+use crate::fault::{Fault, FaultKind};
 
 /// The file's name in the run folder.
 pub(super) const BALLAST: &str = "ballast";
@@ -30,9 +31,16 @@ pub(super) fn load(store: &dyn Store, root: &Path) -> bool {
     written
 }
 
-/// Gives its space back.
-pub(super) fn drop(store: &dyn Store, root: &Path) {
-    // Missing or unremovable, the goodbye is tried all the same.
-    let _ = store.remove(&root.join(BALLAST));
-    let _ = store.sync(root);
+/// Writes the last words of a run: where the disk is full, the ballast's space is given back for them, and `write` is
+/// asked once more.
+pub fn last_words(store: &dyn Store, root: &Path, write: &mut dyn FnMut() -> Result<(), Fault>) -> Result<(), Fault> {
+    match write() {
+        Err(fault) if fault.kind == FaultKind::DiskFull => {
+            // Missing or unremovable, it is tried all the same.
+            let _ = store.remove(&root.join(BALLAST));
+            let _ = store.sync(root);
+            write()
+        }
+        done => done,
+    }
 }

@@ -71,6 +71,11 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Bytes of the weights' file alone.
+    pub fn model_bytes(&self) -> u64 {
+        tensors::file_bytes(&self.model)
+    }
+
     /// Bytes it takes on the disk, a little rounded up.
     pub fn bytes(&self) -> u64 {
         let small: usize =
@@ -276,7 +281,7 @@ pub fn load(store: &dyn Store, folder: &Path, optimizer: bool) -> Result<Checkpo
                     Ok(())
                 })?;
                 if file.name == STATE {
-                    checkpoint.state = format::decode(&STATE_KIND, &bytes).map_err(|e| Damage::wrong(&path, e))?;
+                    checkpoint.state = format::decode(&STATE_KIND, &bytes).map_err(|e| Damage::record(&path, &e))?;
                 } else {
                     checkpoint.extras.push((file.name.clone(), bytes));
                 }

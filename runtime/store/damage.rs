@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::format::FormatError;
 use crate::fault::{Fault, FaultKind, Refusal};
 
 /// Why a file or a checkpoint could not be loaded.
@@ -14,6 +15,9 @@ pub enum Damage {
     /// The bytes are there and wrong: what, with the file's name.
     #[error("{0}")]
     Wrong(String),
+    /// The bytes are whole and of a version that this program does not read: what, with the file's name.
+    #[error("{0}")]
+    Version(String),
 }
 
 impl Damage {
@@ -31,6 +35,14 @@ impl Damage {
         Damage::Wrong(format!("{}: {why}", file.display()))
     }
 
+    /// Sorts what is not a record: one of another version is whole, and never touched.
+    pub(crate) fn record(file: &Path, error: &FormatError) -> Damage {
+        match error {
+            FormatError::Version { .. } => Damage::Version(format!("{}: {error}", file.display())),
+            _ => Damage::wrong(file, error),
+        }
+    }
+
     /// As a person's mistake, for files a person named: `what` could not be done.
     pub fn refuse(self, what: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal::new(what, self.to_string(), hint)
@@ -42,6 +54,11 @@ impl From<Damage> for Fault {
         match damage {
             Damage::Unread(fault) => fault,
             Damage::Wrong(what) => Fault::new(FaultKind::Disk, what),
+            Damage::Version(detail) => {
+                let what = "the checkpoint was written by another version of this program";
+                let hint = "go on with the version that wrote it, or a newer one; no file was changed";
+                Refusal::new(what, detail, hint).with_code(1).into()
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, Journal, RunLock, Snapshot, Store, ballast, checkpoint, name_of, recover, retention};
+use super::{Disk, RunLock, Snapshot, Store, ballast, checkpoint, name_of, recover, retention};
 use super::{Manifest, Recovered};
 use crate::fault::{Fault, FaultKind, Refusal};
 
@@ -139,8 +139,10 @@ impl RunFolder {
     pub fn save(&mut self, snapshot: &Snapshot<'_>) -> Result<Saved, Fault> {
         let seq = self.next_seq;
         self.next_seq += 1;
+        // The last one of a stage is followed by the folder that hands its model on.
+        let handed_on = if snapshot.last { snapshot.model_bytes() } else { 0 };
         let done = self
-            .make_room(snapshot.bytes())
+            .make_room(reserve(snapshot.bytes()) + handed_on)
             .and_then(|()| checkpoint::save(&*self.store, &self.stage(&snapshot.stage), seq, self.parent, snapshot));
         let manifest = match done {
             Ok(manifest) => manifest,
@@ -164,8 +166,7 @@ impl RunFolder {
         Ok(Saved { name, folder, manifest, removed, warnings })
     }
 
-    fn make_room(&mut self, bytes: u64) -> Result<(), Fault> {
-        let need = reserve(bytes);
+    fn make_room(&mut self, need: u64) -> Result<(), Fault> {
         if self.free().is_some_and(|free| free < need) {
             self.retain(retention::NEWEST - 1, &mut Vec::new(), &mut Vec::new());
         }
@@ -208,12 +209,5 @@ impl RunFolder {
                 warnings.push(Fault::disk("remove", folder, &e).what);
             }
         }
-    }
-
-    /// The last record of a run that cannot go on: the ballast's space is given back for it, and it is synced.
-    pub fn goodbye(&self, journal: &mut Journal, record: serde_json::Value) -> Result<(), Fault> {
-        ballast::drop(&*self.store, &self.root);
-        journal.note(record)?;
-        journal.sync()
     }
 }

@@ -95,7 +95,7 @@ impl Manifest {
 pub fn read_manifest(store: &dyn Store, folder: &Path) -> Result<Manifest, Damage> {
     let path = folder.join(MANIFEST);
     let bytes = read_whole(store, &path, KIND.limit as u64 + 1024).map_err(|e| Damage::reading(&path, &e))?;
-    let manifest: Manifest = format::decode(&KIND, &bytes).map_err(|e| Damage::wrong(&path, e))?;
+    let manifest: Manifest = format::decode(&KIND, &bytes).map_err(|e| Damage::record(&path, &e))?;
     let entries = store.list(folder).map_err(|e| Damage::reading(folder, &e))?;
     let mut named = std::collections::HashSet::new();
     for file in &manifest.files {

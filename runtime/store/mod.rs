@@ -48,6 +48,7 @@ mod tensors;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+pub use ballast::last_words;
 pub use checkpoint::{
     Checkpoint, MODEL, OPTIMIZER, STATE, Sections, Snapshot, load, name_of, parse_name, save, verify_files,
 };

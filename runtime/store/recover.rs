@@ -33,7 +33,7 @@ pub struct Lost {
 /// What a start found.
 #[derive(Clone, Debug)]
 pub struct Recovered {
-    /// The newest good checkpoint; none in a fresh run, or when every one was damaged (then `lost` is not empty).
+    /// The newest good checkpoint; none in a fresh run, or when none is whole (then `lost` is not empty).
     pub checkpoint: Option<Checkpoint>,
     /// Newer ones that could not be used, newest first.
     pub lost: Vec<Lost>,
@@ -56,8 +56,11 @@ impl Recovered {
             }
             _ => String::new(),
         };
-        let from = self.checkpoint.as_ref().map_or("the beginning".to_owned(), |c| format!("step {}", c.manifest.step));
-        Some(format!("going on from {from}; {} steps are lost{minutes}: {}", self.lost_steps(), why.join("; ")))
+        let (why, steps) = (why.join("; "), self.lost_steps());
+        Some(match &self.checkpoint {
+            Some(c) => format!("going on from step {}; {steps} steps are lost{minutes}: {why}", c.manifest.step),
+            None => format!("no checkpoint is left to go on from; {steps} steps would be lost: {why}"),
+        })
     }
 }
 
@@ -140,8 +143,15 @@ pub(super) fn settle(store: &dyn Store, root: &Path) -> Result<(), Fault> {
     for above in root.ancestors().skip(1) {
         // A relative path ends in "", which stands for the current folder.
         match sync(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
-            // A folder that this user may not even open was not made by the run.
-            Err((_, io::ErrorKind::PermissionDenied)) => {}
+            // A folder that this user may not open, or on a disk that does not sync or write folders (automounts and
+            // network disks), was not made by the run: what it made lies below, and is synced below.
+            Err((
+                _,
+                io::ErrorKind::PermissionDenied
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::Unsupported
+                | io::ErrorKind::ReadOnlyFilesystem,
+            )) => {}
             done => done.map_err(|(fault, _)| fault)?,
         }
     }
@@ -175,41 +185,60 @@ pub(super) fn sweep(store: &dyn Store, root: &Path) -> Result<Vec<String>, Fault
     Ok(swept)
 }
 
-/// Loads the newest good checkpoint. Wrong bytes put a checkpoint in quarantine; a disk that fails to give them does
+/// Loads the newest good checkpoint. Wrong bytes put a newer one in quarantine; a disk that fails to give them does
 /// not: it is asked twice, then the checkpoint before is tried, and if none can be had the disk's error is returned.
+/// One of a version that is not read here is refused, whatever lies before it: going on from there would throw steps
+/// away that another program can read. Where nothing can be gone on from, nothing is renamed: the next start finds the
+/// same.
 pub(super) fn recover(store: &dyn Store, root: &Path) -> Result<Recovered, Fault> {
     let mut found = Recovered { checkpoint: None, lost: Vec::new() };
-    let mut unread = None;
+    let (mut unread, mut wrong) = (None, Vec::new());
     for candidate in candidates(store, root)? {
-        let loaded = match load(store, &candidate.folder, true) {
-            Err(Damage::Unread(first)) => match load(store, &candidate.folder, true) {
-                Err(Damage::Unread(_)) => Err(Damage::Unread(first)),
-                second => second,
-            },
-            once => once,
-        };
-        let (why, wrong) = match loaded {
+        let why = match load_twice(store, &candidate.folder) {
             Ok(checkpoint) if checkpoint.manifest.good => {
                 found.checkpoint = Some(checkpoint);
-                return Ok(found);
+                break;
             }
-            Ok(_) => ("holds values that are not finite".to_owned(), false),
-            Err(Damage::Wrong(why)) => (why, true),
-            Err(Damage::Unread(fault)) => {
-                let why = fault.what.clone();
-                unread.get_or_insert(fault);
-                (why, false)
+            Ok(_) => "holds values that are not finite".to_owned(),
+            Err(Damage::Wrong(why)) => {
+                wrong.push((found.lost.len(), candidate.folder.clone()));
+                why
             }
+            Err(Damage::Unread(fault)) => unread.get_or_insert(fault).what.clone(),
+            Err(version @ Damage::Version(_)) => return Err(version.into()),
         };
         let known = read_manifest(store, &candidate.folder).ok().map(|m| (m.bytes(), m.written));
-        let aside = candidate.folder.with_file_name(format!("{BAD}{}", candidate.name));
-        let quarantined = (wrong && store.rename(&candidate.folder, &aside).is_ok()).then_some(aside);
         let Found { name, seq, step, .. } = candidate;
-        found.lost.push(Lost { name, seq, step, known, why, quarantined });
+        found.lost.push(Lost { name, seq, step, known, why, quarantined: None });
     }
-    match unread {
+    match (&found.checkpoint, unread) {
+        (Some(_), _) => {
+            for (place, folder) in wrong {
+                let aside = folder.with_file_name(format!("{BAD}{}", found.lost[place].name));
+                found.lost[place].quarantined = store.rename(&folder, &aside).is_ok().then_some(aside);
+            }
+        }
         // Beginning anew would look like a fresh run; the checkpoints may be whole on a disk that answers again.
-        Some(fault) => Err(fault),
-        None => Ok(found),
+        (None, Some(fault)) => return Err(fault),
+        (None, None) => found.lost.extend(quarantined(store, root).into_iter().filter_map(put_aside)),
     }
+    Ok(found)
+}
+
+fn load_twice(store: &dyn Store, folder: &Path) -> Result<Checkpoint, Damage> {
+    match load(store, folder, true) {
+        Err(Damage::Unread(first)) => match load(store, folder, true) {
+            Err(Damage::Unread(_)) => Err(Damage::Unread(first)),
+            second => second,
+        },
+        once => once,
+    }
+}
+
+/// A folder in quarantine, as what an earlier start lost.
+fn put_aside(folder: PathBuf) -> Option<Lost> {
+    let name = folder.file_name()?.to_str()?.to_owned();
+    let (step, seq) = parse_name(name.strip_prefix(BAD)?)?;
+    let why = "an earlier start found it damaged".to_owned();
+    Some(Lost { name, seq, step, known: None, why, quarantined: Some(folder) })
 }

@@ -40,10 +40,14 @@ pub trait Behaviour: Sized + 'static {
     }
 }
 
+/// How far the work has come, for supervisors that count deaths without progress.
+pub(crate) type Progress = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// What all supervisors of one tree share.
 pub(crate) struct Site {
     pub(crate) failpoints: Failpoints,
     pub(crate) observer: Arc<dyn Fn(&Incident) + Send + Sync>,
+    pub(crate) progress: Progress,
     pub(crate) epoch: Instant,
 }
 

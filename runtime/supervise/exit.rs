@@ -53,7 +53,11 @@ impl Reason {
             Reason::Fault(fault) => fault.clone(),
             Reason::GaveUp(gave_up) => match gave_up.reason.fault() {
                 fault if fault.refusal.is_some() => fault,
-                fault => Fault { what: format!("{}: {}", gave_up.child, fault.what), ..fault },
+                fault => {
+                    let hung = gave_up.abandoned > 0 && matches!(fault.kind, FaultKind::Actor | FaultKind::Disk);
+                    let kind = if hung { FaultKind::Hung } else { fault.kind };
+                    Fault { kind, what: format!("{}: {}", gave_up.child, fault.what), ..fault }
+                }
             },
             Reason::Shutdown => Fault::new(FaultKind::Stopped, "stopped as asked"),
             other => Fault::new(FaultKind::Actor, other.to_string()),

@@ -10,80 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exit::{Ending, GaveUp, Reason};
-
-/// Who is restarted when a child dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The child alone.
-    OneForOne,
-    /// All children.
-    OneForAll,
-    /// The child and those started after it.
-    RestForOne,
-}
-
-/// When a child is hired again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// Always.
-    Permanent,
-    /// After an abnormal end only.
-    Transient,
-    /// Never, not even by a strategy; once ended it is forgotten.
-    Temporary,
-    /// After a normal end too, as the next of a succession, which does not count as a failure; until it ends with
-    /// [`Reason::Finished`].
-    Successive,
-}
-
-/// One child, as the policy sees it.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// Its name, unique among its siblings.
-    pub name: String,
-    /// When it is hired again.
-    pub restart: Restart,
-    /// Its own end ends the supervisor, if the plan says so. Not for permanent children.
-    pub significant: bool,
-    /// How long it may take to stop; None: for ever.
-    pub shutdown: Option<Duration>,
-    /// The last generation used before: the first start has the next.
-    pub after: u64,
-}
-
-/// How a supervisor decides.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Who is restarted.
-    pub strategy: Strategy,
-    /// More restarts than this within `period`: give up.
-    pub intensity: u32,
-    /// The period of the intensity; also how long a child must live for its back-off to be forgotten.
-    pub period: Duration,
-    /// Whether the end of any significant child ends the supervisor (OTP: any_significant).
-    pub auto_shutdown: bool,
-    /// The delay before the second restart in a row (the first is immediate); it doubles from there.
-    pub backoff: Duration,
-    /// The longest delay.
-    pub backoff_cap: Duration,
-    /// More abandoned threads than this: give up.
-    pub abandoned: u32,
-}
-
-impl Default for Plan {
-    /// OTP's strategy and a little more patience: one_for_one, 5 in 60 s, back-off 50 ms to 5 s, 2 abandoned threads.
-    fn default() -> Plan {
-        Plan {
-            strategy: Strategy::OneForOne,
-            intensity: 5,
-            period: Duration::from_secs(60),
-            auto_shutdown: false,
-            backoff: Duration::from_millis(50),
-            backoff_cap: Duration::from_secs(5),
-            abandoned: 2,
-        }
-    }
-}
+pub use super::plan::{Plan, Restart, Spec, Strategy};
 
 /// What happens to a supervisor. Events about a generation that is not the current one are ignored.
 #[derive(Clone, Debug)]
@@ -193,6 +120,8 @@ pub struct Policy {
     plan: Plan,
     children: Vec<Child>,
     restarts: VecDeque<Duration>,
+    /// Deaths since the work last moved on.
+    fruitless: u32,
     abandoned: Vec<(usize, u64)>,
     inherited: u32,
     up: bool,
@@ -218,6 +147,7 @@ impl Policy {
             children: children.collect(),
             plan,
             restarts: VecDeque::new(),
+            fruitless: 0,
             abandoned: Vec::new(),
             inherited: 0,
             up: false,
@@ -243,6 +173,11 @@ impl Policy {
         self.overdue(now, &mut out);
         self.advance(now, &mut out);
         out
+    }
+
+    /// The work below has moved on since the last event: what died before was survived.
+    pub fn progressed(&mut self) {
+        self.fruitless = 0;
     }
 
     /// When the next `Tick` must come, if nothing else happens before.
@@ -376,7 +311,9 @@ impl Policy {
         while self.restarts.front().is_some_and(|then| now.saturating_sub(*then) >= self.plan.period) {
             self.restarts.pop_front();
         }
-        if self.restarts.len() >= self.plan.intensity as usize {
+        self.fruitless += 1;
+        let fruitless = self.plan.fruitless.is_some_and(|limit| self.fruitless > limit);
+        if fruitless || self.restarts.len() >= self.plan.intensity as usize {
             return false;
         }
         self.restarts.push_back(now);

@@ -77,6 +77,8 @@ pub(crate) struct Supervisor {
     boss: Boss,
     /// The time of the earliest alarm that is set.
     alarm: Option<Duration>,
+    /// How far the work had come when the policy last heard of it.
+    progress: u64,
     ended: bool,
 }
 
@@ -95,7 +97,8 @@ impl Supervisor {
         let member = |Child { spec, post, limit }| Member { name: spec.name, post, limit };
         let members = team.children.into_iter().map(member).collect();
         let policy = Policy::new(team.plan, specs);
-        Supervisor { path: path.into(), policy, members, watch, site, boss, alarm: None, ended: false }
+        let progress = (site.progress)();
+        Supervisor { path: path.into(), policy, members, watch, site, boss, alarm: None, progress, ended: false }
     }
 
     fn observe(&self, child: Option<usize>, generation: u64, what: What) {
@@ -107,6 +110,11 @@ impl Supervisor {
 
     /// Feeds the policy and does what it says; what comes of that at once is fed in turn.
     fn feed(&mut self, event: Event, context: &mut Context<Self>) {
+        let progress = (self.site.progress)();
+        if progress > self.progress {
+            self.progress = progress;
+            self.policy.progressed();
+        }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for action in self.policy.handle(self.site.now(), event) {

@@ -22,11 +22,14 @@ pub struct Settings {
     pub failpoints: Failpoints,
     /// Told all that happens, on the control thread: it must be quick and must not ask any actor.
     pub observer: Arc<dyn Fn(&Incident) + Send + Sync>,
+    /// How far the work has come, a number that grows; asked on the control thread. It matters to plans with a
+    /// [`super::Plan::fruitless`].
+    pub progress: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { failpoints: Failpoints::none(), observer: Arc::new(|_| {}) }
+        Settings { failpoints: Failpoints::none(), observer: Arc::new(|_| {}), progress: Arc::new(|| 0) }
     }
 }
 
@@ -86,8 +89,8 @@ impl Drop for Running {
 /// Starts a tree on a control thread of its own, which runs supervisors and timers only. Nothing of the process around
 /// it is touched: no signal handler, no panic hook, no global state.
 pub fn start(team: Team, settings: Settings) -> Result<Running, Fault> {
-    let Settings { failpoints, observer } = settings;
-    let site = Arc::new(Site { failpoints, observer, epoch: Instant::now() });
+    let Settings { failpoints, observer, progress } = settings;
+    let site = Arc::new(Site { failpoints, observer, progress, epoch: Instant::now() });
     let (sender, ending) = watch::channel(None);
     let (address, top) = oneshot::channel();
     let over = ending.clone();

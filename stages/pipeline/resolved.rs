@@ -16,6 +16,11 @@ pub struct Frozen {
     pub micro_rows: usize,
     /// Where that comes from.
     pub micro_from: String,
+    /// What was asked for as the device.
+    pub wish: String,
+    /// The device that it came to, in words that find it again (`pleach_runtime::device::choose::Chosen`); empty where
+    /// none was found.
+    pub device: String,
 }
 
 /// What follows from the number of steps where the pipeline file is silent.
@@ -81,6 +86,9 @@ pub fn write(pipeline: &Pipeline, config: &ModelConfig, frozen: &Frozen) -> Stri
     put_title(&mut out, "[frozen]");
     out.push_str(&format!("steps = {} # {}\n", frozen.steps, frozen.steps_from));
     out.push_str(&format!("micro_rows = {} # {}\n", frozen.micro_rows, frozen.micro_from));
+    let (device, wish) = (Value::from(frozen.device.clone()), Value::from(frozen.wish.clone()));
+    out.push_str(&format!("device = {device} # derived: where {wish} was asked for\n"));
+    out.push_str(&format!("wish = {wish} # what the device was chosen by\n"));
     out
 }
 
@@ -141,7 +149,14 @@ pub fn read(text: &str) -> Option<Frozen> {
         steps_from: from.clone(),
         micro_rows: usize::try_from(whole("micro_rows")?).ok()?,
         micro_from: from,
+        wish: word(frozen, "wish"),
+        device: word(frozen, "device"),
     })
+}
+
+/// A text of a table, empty where there is none: earlier versions froze no device.
+fn word(table: &Table, key: &str) -> String {
+    table.get(key).and_then(Value::as_str).unwrap_or_default().to_string()
 }
 
 fn as_table<T: serde::Serialize>(value: &T) -> Table {

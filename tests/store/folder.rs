@@ -152,6 +152,20 @@ fn a_run_without_room_is_refused_before_it_starts_and_before_it_saves() {
 }
 
 #[test]
+fn the_last_checkpoint_leaves_room_for_the_model_that_is_handed_on() {
+    let disk = Memory::new();
+    let mut run = open(&disk).unwrap();
+    let weights = vec![0.5f32; 1 << 20];
+    let model = vec![TensorRef::new("w", &[1 << 20], &weights)];
+    let of = |step, last| Snapshot { model: model.clone(), last, ..Snapshot::new(step, "01-pretrain") };
+    disk.tell_free(Some(reserve(of(1, false).bytes())));
+    run.save(&of(1, false)).unwrap();
+    assert_eq!(run.save(&of(2, true)).unwrap_err().kind, FaultKind::DiskFull);
+    disk.tell_free(Some(reserve(of(1, false).bytes()) + of(1, true).model_bytes()));
+    run.save(&of(2, true)).unwrap();
+}
+
+#[test]
 fn quarantined_checkpoints_are_bounded() {
     let disk = disk_with(3);
     for round in 4..12 {

@@ -1,6 +1,6 @@
 //! The journal: torn tails, damaged lines, a full disk, and a reader that follows while it grows.
 
-use pleach_runtime::store::{Disk, Follower, Journal, Record, Store};
+use pleach_runtime::store::{Disk, Follower, Journal, Record, Store, last_words};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -169,7 +169,12 @@ fn a_full_disk_still_takes_the_goodbye() {
         while journal.note(json!({"event": "step"})).is_ok() {
             noted += 1;
         }
-        run.goodbye(&mut journal, json!({"event": "goodbye", "why": "the disk is full"})).unwrap();
+        let last = json!({"event": "goodbye", "why": "the disk is full"});
+        last_words(&disk, Path::new(ROOT), &mut || {
+            journal.note_as(noted as u64, last.clone())?;
+            journal.sync()
+        })
+        .unwrap();
         let mut image = disk.after_power_cut(&mut memory::Chance(room as u64));
         image.limit(None);
         let records = Follower::read_all(store(&image), &path()).unwrap();

@@ -1,6 +1,6 @@
 //! `pleach chat`: type the beginning of a text, the model goes on (plain completion).
 
-use super::generate::{DeviceArgs, SamplingArgs, encode, engine};
+use super::generate::{DeviceArgs, SamplingArgs, encode, opened};
 use super::{Answer, words};
 use clap::Parser;
 use pleach::model::Model;
@@ -8,6 +8,9 @@ use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::Sampling;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+
+/// Tokens of a line that memory is laid out for, its answer apart; a longer line is refused in words.
+pub const LINE: usize = 4096;
 
 /// `pleach chat`.
 #[derive(Parser)]
@@ -28,7 +31,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Answer {
     let sampling = args.sampling.sampling()?;
     let model = Model::open(&args.model)?;
-    let mut engine = engine(&model, &args.device, 1)?;
+    let longest = LINE.saturating_add(sampling.max_tokens);
+    let mut engine = model.generator(opened(&args.device)?, 1, longest).map_err(words)?;
     talk(&model, &mut engine, &sampling, args.json)
 }
 

@@ -1,8 +1,8 @@
 //! `pleach demo`: a small model learns the little world's language in minutes, then talks.
 
 use super::Answer;
-use super::generate::{DeviceArgs, engine};
-use super::guardian::{guard, is_worker};
+use super::generate::{DeviceArgs, opened};
+use super::guardian::{Input, guard, is_worker};
 use super::life;
 use super::run::train;
 use crate::show::live::Style;
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Answer {
     let name = if args.text.is_some() { "demo-text" } else { "demo" };
     let folder = args.runs.join(name);
     if !is_worker() {
-        return guard(&folder);
+        return guard(&folder, Input::Talk);
     }
     let life = life::show();
     let typed = pipeline(args, name);
@@ -94,9 +94,10 @@ fn pipeline(args: &Args, name: &str) -> String {
 /// Samples, how many of their sentences the world's grammar knows, and a talk where someone is there.
 fn show(args: &Args, folder: &Path) -> Answer {
     let model = Model::open(folder)?;
-    let mut engine = engine(&model, &args.device, 8)?;
     let sampling = Sampling { temperature: 0.6, max_tokens: 100, seed: args.seed, ..Sampling::default() };
     let prompts = vec![begin(&model)?; JUDGED];
+    let longest = super::chat::LINE.saturating_add(sampling.max_tokens);
+    let mut engine = model.generator(opened(&args.device)?, 8, longest).map_err(super::words)?;
     let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let out = engine.generate(&prompts, &sampling, &eos, &mut |_, _| true).map_err(super::words)?;
     let texts: Vec<String> = out.iter().map(|generated| model.tokenizer.decode(&generated.tokens)).collect();

@@ -6,6 +6,7 @@ use crate::show::words::bytes;
 use clap::Parser;
 use pleach::runtime::device::choose::{Wish, choose, open};
 use pleach::runtime::device::gpu::adapters;
+use pleach::runtime::device::room::Room;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::layout::{AdamW, POLICY, Role, Shapes};
 use pleach::runtime::event::Event;
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Answer {
         "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "threads": std::thread::available_parallelism().map_or(0, usize::from),
         "adapters": found,
+        "rooms": found.iter().map(Room::of).collect::<Vec<_>>(),
         "chosen": why,
         "self_test": match &difference { Ok(d) => format!("{d:.2e}"), Err(fault) => fault.to_string() },
         "healthy": healthy,
@@ -76,6 +78,11 @@ pub fn run(args: &Args) -> Answer {
             adapter.index, adapter.name, adapter.kind, adapter.backend, adapter.driver
         );
         println!("  binding {}, f16 {}, subgroups {:?}", bytes(adapter.binding_bytes), adapter.f16, adapter.subgroups);
+        let room = Room::of(adapter);
+        println!(
+            "  room for a run: {}",
+            room.bytes.map_or(room.from.clone(), |n| format!("{} ({})", bytes(n), room.from))
+        );
         for lack in &adapter.lacks {
             println!("  lacks: {lack}");
         }
@@ -106,7 +113,7 @@ fn self_test(device: Box<dyn pleach::runtime::device::Device>) -> Result<f64, Fa
     };
     let window = Window { context: 16, rows: vec![row(0), row(1)] };
     let numbers = |device| -> Result<_, Fault> {
-        let mut engine = Engine::new(device, &[Role::inference(&config)], &shapes, &adamw)?;
+        let mut engine = Engine::new(device, &[Role::reference(&config)], &shapes, &adamw)?;
         engine.begin(POLICY, 7)?;
         engine.evaluate(POLICY, &window)
     };
@@ -138,6 +145,7 @@ fn history(run: &std::path::Path, json: bool) -> Answer {
             }
             Event::Trouble { what, then } => println!("  trouble: {what}; {then}"),
             Event::Rehired { child, generation, .. } => println!("  {child} was hired again (generation {generation})"),
+            Event::Changed { what } => println!("  changed since the run began: {what}"),
             Event::Skipped { why, .. } => println!("  skipped: {why}"),
             Event::Paused { why } => println!("  paused: {why}"),
             Event::Resumed => println!("  went on"),

@@ -1,6 +1,6 @@
 //! `pleach eval`: loss and bits per byte of a model on a text.
 
-use super::generate::{DeviceArgs, engine};
+use super::generate::{DeviceArgs, opened};
 use super::{Answer, words};
 use clap::Parser;
 use pleach::model::Model;
@@ -55,7 +55,9 @@ pub fn run(args: &Args) -> Answer {
         return Err(Refusal::new(what, detail, "give a stride from 1 to the context"));
     }
     let rows = rows(&tokens, context, stride);
-    let mut engine = engine(&model, &args.device, 1)?;
+    // A text below one context takes windows of its own length.
+    let context = context.min(tokens.len() - 1);
+    let mut engine = model.evaluator(opened(&args.device)?, context).map_err(words)?;
     let (mut nats, mut count, mut bytes, mut list) = (0.0, 0u64, 0u64, Vec::new());
     for part in rows.chunks(8) {
         let window = Window { context, rows: part.to_vec() };

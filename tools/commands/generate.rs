@@ -3,8 +3,8 @@
 use super::{Answer, words};
 use clap::Parser;
 use pleach::model::Model;
+use pleach::runtime::device::Device;
 use pleach::runtime::device::choose::{Wish, choose, open};
-use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::{Ended, Sampling};
 use pleach::runtime::fault::Refusal;
 use std::io::Write;
@@ -101,11 +101,11 @@ pub struct DeviceArgs {
     pub threads: usize,
 }
 
-/// A model on its device.
-pub fn engine(model: &Model, device: &DeviceArgs, streams: usize) -> Result<Engine, Refusal> {
-    let (chosen, why) = choose(&Wish::parse(&device.device)?, device.threads);
+/// The device that was asked for; the choice is said.
+pub fn opened(args: &DeviceArgs) -> Result<Box<dyn Device>, Refusal> {
+    let (chosen, why) = choose(&Wish::parse(&args.device)?, args.threads);
     eprintln!("device: {why}");
-    open(&chosen).and_then(|device| model.engine(device, streams)).map_err(words)
+    open(&chosen).map_err(words)
 }
 
 /// Runs the command.
@@ -125,7 +125,9 @@ pub fn run(args: &Args) -> Answer {
     }
     let model = Model::open(&args.model)?;
     let tokens: Vec<Vec<u32>> = texts.iter().map(|text| encode(&model, text)).collect::<Result<_, _>>()?;
-    let mut engine = engine(&model, &args.device, STREAMS.min(texts.len()))?;
+    let longest = tokens.iter().map(Vec::len).max().unwrap_or(0).saturating_add(sampling.max_tokens);
+    let device = opened(&args.device)?;
+    let mut engine = model.generator(device, STREAMS.min(texts.len()), longest).map_err(words)?;
     let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let stream = texts.len() == 1 && !args.json;
     if stream {

@@ -8,7 +8,7 @@ use pleach::runtime::pulse::Pulse;
 use pleach::runtime::supervise::watch::{Busy, Sight, Watch};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -27,10 +27,12 @@ pub struct Life {
 /// and does not wait for one.
 pub fn show() -> Life {
     let open = |path: &OsStr| -> std::io::Result<Sender<Pulse>> {
-        let file = OpenOptions::new().write(true).open(path)?;
+        let mut file = OpenOptions::new().write(true).open(path)?;
         std::fs::remove_file(path)?;
         let (pulses, told) = channel();
-        std::thread::Builder::new().name("pleach-life".into()).spawn(move || beat(file, &told))?;
+        std::thread::Builder::new()
+            .name("pleach-life".into())
+            .spawn(move || beat(|count| write(&mut file, count), &told))?;
         Ok(pulses)
     };
     let pulses = std::env::var_os(LIFE).and_then(|path| {
@@ -44,17 +46,18 @@ impl Life {
     /// From now on there is life only while this run's device moves.
     pub fn follow(&self, pulse: Pulse) {
         if let Some(pulses) = &self.pulses {
-            // An error means that the thread could not write: the guardian knows by now.
+            // An error would mean that the thread is gone; then there is no sign of life any more.
             let _ = pulses.send(pulse);
         }
     }
 }
 
-fn beat(mut file: File, told: &Receiver<Pulse>) {
+fn beat(mut write: impl FnMut(u64) -> std::io::Result<()>, told: &Receiver<Pulse>) {
     let mut pulse: Option<Pulse> = None;
     for count in 1u64.. {
-        if pulse.as_mut().is_none_or(Pulse::moves) && write(&mut file, count).is_err() {
-            return;
+        if pulse.as_mut().is_none_or(Pulse::moves) {
+            // A disk that is full may have room at the next beat; until then the guardian cannot write either.
+            let _ = write(count);
         }
         match told.recv_timeout(BEAT) {
             Ok(new) => pulse = Some(new),
@@ -106,7 +109,11 @@ impl Vigil {
         }
         self.next = now + BEAT;
         let count = self.read();
-        if count != self.count {
+        if count.is_none_or(|count| count == self.count) && (count.is_none() || self.mute()) {
+            // Nobody can speak here now: this silence says nothing.
+            self.since = self.since.map(|busy| Busy { since: now.as_millis() as u64, ..busy });
+        }
+        if let Some(count) = count.filter(|&count| count != self.count) {
             self.count = count;
             self.since = Some(Busy { generation: count, since: now.as_millis() as u64 });
         }
@@ -117,11 +124,16 @@ impl Vigil {
         })
     }
 
-    /// The counter; 0 where nothing was written yet.
-    fn read(&mut self) -> u64 {
+    /// The counter, where one can be read.
+    fn read(&mut self) -> Option<u64> {
         let mut bytes = [0; 8];
         let read = self.file.rewind().and_then(|()| self.file.read_exact(&mut bytes));
-        read.map_or(self.count, |()| u64::from_le_bytes(bytes))
+        read.ok().map(|()| u64::from_le_bytes(bytes))
+    }
+
+    /// Whether the file takes no bytes now, as on a full disk: a write behind the counter tries it.
+    fn mute(&mut self) -> bool {
+        self.file.seek(SeekFrom::Start(8)).and_then(|_| self.file.write_all(&[0; 8])).is_err()
     }
 }
 
@@ -162,5 +174,37 @@ mod tests {
         assert!(watch(&mut vigil, 6 * BEAT).is_some_and(|hung| hung > limit));
         write(&mut file, 2).expect("a beat");
         assert_eq!(watch(&mut vigil, BEAT + BEAT / 4), None, "it lives again");
+    }
+
+    #[test]
+    fn a_full_disk_accuses_nobody() {
+        let limit = Duration::from_millis(1500);
+        let mut vigil = Vigil::begin(&std::env::temp_dir(), limit).expect("a file for the test");
+        let mut file = OpenOptions::new().write(true).open(vigil.path()).expect("the vigil's file");
+        write(&mut file, 1).expect("a beat");
+        assert_eq!(watch(&mut vigil, BEAT + BEAT / 4), None, "it has just shown life");
+        // A file that takes no bytes: opened for reading only.
+        let only = File::open(vigil.path()).expect("the vigil's file");
+        let usual = std::mem::replace(&mut vigil.file, only);
+        assert_eq!(watch(&mut vigil, 5 * BEAT), None, "nobody can speak");
+        vigil.file = usual;
+        file.set_len(3).expect("a short file");
+        assert_eq!(watch(&mut vigil, 5 * BEAT), None, "nothing can be read");
+        write(&mut file, 1).expect("the same beat");
+        assert!(watch(&mut vigil, 6 * BEAT).is_some(), "silence where one could speak");
+    }
+
+    #[test]
+    fn a_failed_beat_is_followed_by_another() {
+        let (pulses, told) = channel();
+        let (sender, beats) = channel();
+        let write = move |count: u64| {
+            sender.send(count).expect("the test listens");
+            Err(std::io::ErrorKind::StorageFull.into())
+        };
+        let thread = std::thread::spawn(move || beat(write, &told));
+        assert_eq!((beats.recv(), beats.recv()), (Ok(1), Ok(2)));
+        drop(pulses);
+        thread.join().expect("it ends with its command");
     }
 }

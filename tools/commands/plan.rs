@@ -35,7 +35,10 @@ struct Plan {
     micro_batches: usize,
     persistent_bytes: u64,
     activation_bytes: u64,
+    host_bytes: u64,
     room_bytes: Option<u64>,
+    room_from: String,
+    host_room_bytes: Option<u64>,
     checkpoint_bytes: u64,
     flops_per_step: f64,
     seconds_per_step: Option<f64>,
@@ -89,7 +92,10 @@ fn plan(launch: &Launch) -> Result<Plan, pleach::runtime::fault::Refusal> {
         micro_batches: stage.batch.div_ceil(launch.frozen.micro_rows),
         persistent_bytes: needs.persistent,
         activation_bytes: needs.activations,
-        room_bytes: needs.room,
+        host_bytes: needs.host,
+        room_bytes: needs.room.bytes,
+        room_from: needs.room.from,
+        host_room_bytes: needs.host_room.bytes,
         checkpoint_bytes: 12 * weights as u64,
         flops_per_step: (6.0 * (weights - embedded) as f64 + attention) * tokens as f64,
         seconds_per_step: step,
@@ -121,8 +127,16 @@ fn show(plan: &Plan) {
         "memory       {} for weights, gradients, moments, caches; {} for activations and staging; {}",
         bytes(plan.persistent_bytes),
         bytes(plan.activation_bytes),
-        plan.room_bytes
-            .map_or("the device does not say what it has".into(), |room| format!("room for {}", bytes(room)))
+        plan.room_bytes.map_or_else(
+            || format!("room {}", plan.room_from),
+            |room| format!("room for {} ({})", bytes(room), plan.room_from)
+        )
+    );
+    println!(
+        "copies       {} in the system's memory, to recover from; {}",
+        bytes(plan.host_bytes),
+        plan.host_room_bytes
+            .map_or("the system does not say what it has".into(), |room| format!("room for {}", bytes(room)))
     );
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     println!("arithmetic   {} FLOP a step", count(plan.flops_per_step));

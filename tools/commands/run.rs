@@ -1,6 +1,6 @@
 //! `pleach run`: trains what a pipeline file describes; the same command resumes.
 
-use super::guardian::{after, guard, is_worker, watch_guardian};
+use super::guardian::{AGAIN, Input, after, guard, has_guardian, is_worker, watch_guardian};
 use super::life::{self, Life};
 use super::{Answer, words};
 use crate::show::live::{Live, Style};
@@ -10,6 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
+use pleach::runtime::actors::opening::{DELAY, DELAY_MAX, PATIENCE};
 use pleach::runtime::control;
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, FaultKind, Refusal};
@@ -18,7 +19,7 @@ use pleach::runtime::store::RunLock;
 use pleach::runtime::supervise::Failpoints;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `pleach run`.
 #[derive(Parser, Clone)]
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> Answer {
     let args = &args.pipeline;
     let (pipeline, typed, folder) = opened(args)?;
     if !is_worker() {
-        return guard(&folder);
+        return guard(&folder, Input::Unused);
     }
     let life = life::show();
     let style = if args.json { Style::Json } else { Style::Words };
@@ -119,33 +120,67 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, goes_on: &dyn Fn(
     launch
 }
 
+fn asked_to_stop(folder: &Path, signals: &Signals) -> bool {
+    signals.count() > 0 || control::asked(&folder.join("CONTROL")).as_deref() == Some("stop")
+}
+
+fn stopped_early(signals: &Signals, again: &str) -> u8 {
+    eprintln!("stopped before training; go on with: {again}");
+    if signals.count() > 0 { signals.code() } else { 75 }
+}
+
+/// Checks that the run fits. A device that the run has worked with and that is not there (a driver that starts anew, a
+/// card that hangs) is waited for.
+fn wait_for_device(launch: &Launch, folder: &Path, signals: &Signals) -> Result<(), Fault> {
+    let (began, mut delay) = (Instant::now(), DELAY);
+    loop {
+        let fault = match launch.check_fit() {
+            Err(fault) if fault.kind == FaultKind::DeviceLost && began.elapsed() < PATIENCE => fault,
+            answer => return answer,
+        };
+        if delay == DELAY {
+            eprintln!("{}; it is waited for. `--device` takes another one, which rounds differently", fault.what);
+        }
+        let until = Instant::now() + delay;
+        while Instant::now() < until {
+            if asked_to_stop(folder, signals) {
+                return Err(Fault::new(FaultKind::Stopped, "stopped while the device was away"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        delay = (delay * 2).min(DELAY_MAX);
+    }
+}
+
 /// Trains to the end and says what to do next; the exit code.
 pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style: Style, life: &Life) -> Answer {
     let again = &again();
     let signals = Signals::listen();
     let lock = own(folder)?;
-    // A word that was meant for an earlier process.
-    drop(std::fs::remove_file(folder.join("CONTROL")));
-    let goes_on = || signals.count() == 0 && control::word(&folder.join("CONTROL")).as_deref() != Some("stop");
-    let launch = match launch(pipeline, base, folder, &goes_on) {
-        Err(fault) if fault.kind == FaultKind::Stopped => {
-            eprintln!("stopped while preparing; go on with: {again}");
-            return Ok(if signals.count() > 0 { signals.code() } else { 75 });
-        }
+    if after().is_none() {
+        // A word that was meant for an earlier process; to one that died, this process is the same.
+        control::forget(&folder.join("CONTROL"));
+    }
+    let launch = match launch(pipeline, base, folder, &|| !asked_to_stop(folder, &signals)) {
+        Err(fault) if fault.kind == FaultKind::Stopped => return Ok(stopped_early(&signals, again)),
         other => other.map_err(words)?,
     };
     if let Some(model) = launch.finished().map_err(words)? {
         say_finished(&launch, &model, style);
         return Ok(0);
     }
-    launch.check_fit().map_err(words)?;
+    match wait_for_device(&launch, folder, &signals) {
+        Err(fault) if fault.kind == FaultKind::Stopped => return Ok(stopped_early(&signals, again)),
+        Err(fault) if fault.kind == FaultKind::DeviceLost && has_guardian() => {
+            eprintln!("{}", fault.what);
+            return Ok(AGAIN);
+        }
+        fits => fits.map_err(words)?,
+    }
     launch.check_disk().map_err(words)?;
     launch.record(typed).map_err(words)?;
     if style == Style::Words {
         eprintln!("device: {}", launch.why);
-        for change in &launch.changes {
-            eprintln!("changed since this run began: {change}");
-        }
     }
     let plan = RunPlan { after: after(), ..launch.run_plan(Failpoints::none()) };
     let run = Run::start(plan, lock).map_err(words)?;
@@ -155,6 +190,7 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
     match end {
         RunEnd::Failed(Fault { refusal: Some(refusal), .. }) => Err(*refusal),
         RunEnd::Stopped if signals.count() > 0 => Ok(signals.code()),
+        end if end.wants_another_process() && has_guardian() => Ok(AGAIN),
         end => Ok(end.code()),
     }
 }

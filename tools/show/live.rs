@@ -70,6 +70,7 @@ impl Live {
                 let text = text.replace('\n', " ");
                 self.say(format!("step {step}: {prompt}|{}", text.chars().take(160).collect::<String>()));
             }
+            Event::Changed { what } => self.say(format!("changed since this run began: {what}")),
             Event::Skipped { why, .. } => self.say(format!("skipped: {why}")),
             Event::Trouble { what, then } => self.say(format!("trouble: {what}; {then}")),
             Event::Rehired { child, generation, .. } => self.say(format!("{child} is hired again ({generation})")),

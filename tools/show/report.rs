@@ -168,6 +168,7 @@ fn happenings(events: &[Event]) -> String {
         match event {
             Event::Trouble { what, then } => rows.push(("trouble", format!("{what}; {then}"))),
             Event::Rehired { child, generation, .. } => rows.push(("hired again", format!("{child} ({generation})"))),
+            Event::Changed { what } => rows.push(("changed", what.clone())),
             Event::Skipped { why, .. } => rows.push(("skipped", why.clone())),
             Event::Paused { why } => rows.push(("paused", why.clone())),
             Event::StageStarted { lost, step, .. } => {

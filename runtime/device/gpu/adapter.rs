@@ -1,5 +1,6 @@
 //! Adapters: what a machine has, which one is taken and why, and how a device is requested from it.
 
+use super::name::Name;
 use crate::fault::Refusal;
 
 /// Which adapter.
@@ -11,6 +12,8 @@ pub enum Choice {
     Index(usize),
     /// The first software adapter: lavapipe, SwiftShader, WARP.
     Software,
+    /// This one and no other, wherever it stands in the list.
+    Named(Name),
 }
 
 /// What an adapter is made of.
@@ -186,15 +189,19 @@ pub(super) fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescript
 pub(super) fn choose(choice: &Choice) -> Result<(AdapterFacts, wgpu::Adapter), Refusal> {
     let mut all = found();
     let list = describe(&all);
+    let facts: Vec<AdapterFacts> = all.iter().map(|(facts, _)| facts.clone()).collect();
     let fits = |facts: &AdapterFacts| match choice {
         Choice::Best => facts.kind != Kind::Software && facts.lacks.is_empty(),
         Choice::Index(index) => facts.index == *index,
         Choice::Software => facts.kind == Kind::Software && facts.lacks.is_empty(),
+        Choice::Named(_) => false,
     };
-    let Some(at) = all.iter().position(|(facts, _)| fits(facts)) else {
+    let named = if let Choice::Named(name) = choice { name.find(&facts) } else { None };
+    let Some(at) = named.or_else(|| facts.iter().position(fits)) else {
         let (what, hint) = match choice {
             Choice::Best => ("found no GPU that can be used".to_string(), "`--device cpu` always works"),
             Choice::Index(index) => (format!("there is no adapter {index}"), "`pleach doctor` lists the adapters"),
+            Choice::Named(name) => (format!("the adapter is not there: {name}"), "`pleach doctor` lists the adapters"),
             Choice::Software => (
                 "found no software adapter".to_string(),
                 "install one (Debian: mesa-vulkan-drivers), or use `--device cpu`, which is faster",

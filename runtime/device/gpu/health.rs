@@ -2,9 +2,10 @@
 
 use super::adapter::now;
 use crate::fault::{Fault, FaultKind};
-use crate::supervise::Hired;
+use crate::supervise::{Hired, text_of};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Submissions that may be under way at once: a hung queue is noticed early and a host application is not starved.
@@ -96,7 +97,7 @@ impl Link {
     /// Fails if the device is lost or an error arrived. A validation error is our own mistake: a panic.
     pub(super) fn check(&mut self) -> Result<(), Fault> {
         if self.lost.is_none() {
-            drop(self.device.poll(wgpu::PollType::Poll));
+            self.poll(wgpu::PollType::Poll);
         }
         while let Ok(event) = self.inbox.try_recv() {
             match event {
@@ -109,6 +110,21 @@ impl Link {
             }
         }
         self.lost.clone().map_or(Ok(()), Err)
+    }
+
+    /// Asks the device for its progress. None where it is lost: wgpu answers that with a panic, not with an error.
+    fn poll(&mut self, how: wgpu::PollType) -> Option<Result<wgpu::PollStatus, wgpu::PollError>> {
+        self.guarded(|device| device.poll(how))
+    }
+
+    /// Runs a call of wgpu that panics when the driver reports the device as lost, and marks it so. Of all calls that
+    /// are made here only `Device::poll` does that (wgpu 30, `handle_error_fatal`), after it gave its locks back, so
+    /// nothing is left torn: submissions, mappings and new objects report a loss as an error or through the callback.
+    /// The panic hook has printed the panic all the same. Callbacks of a host application run in there too; a panic of
+    /// theirs is taken for a loss, with its words.
+    fn guarded<T>(&mut self, call: impl FnOnce(&wgpu::Device) -> T) -> Option<T> {
+        let answer = catch_unwind(AssertUnwindSafe(|| call(&self.device)));
+        answer.map_err(|panic| self.lose(format!("the device was lost ({})", text_of(panic)))).ok()
     }
 
     /// Marks the device as lost. The first reason stays.
@@ -207,13 +223,15 @@ impl Link {
     fn wait(&mut self, index: wgpu::SubmissionIndex) -> Result<(), Fault> {
         for slice in 0..self.patience {
             let wait = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(SLICE) };
-            let answer = self.device.poll(wait);
+            let answer = self.poll(wait);
             self.check()?;
             match answer {
-                Ok(_) => return Ok(()),
-                Err(wgpu::PollError::Timeout) if slice + 1 == PROBE_AFTER => drop(self.queue.submit([])),
-                Err(wgpu::PollError::Timeout) => {}
-                Err(error) => panic!("waited for a submission that was never made: {error}"),
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(wgpu::PollError::Timeout)) if slice + 1 == PROBE_AFTER => drop(self.queue.submit([])),
+                Some(Err(wgpu::PollError::Timeout)) => {}
+                // A lost device takes no submission, and says so nowhere where the handlers are a host application's.
+                Some(Err(error)) => self.lose(format!("the device took no submission ({error})")),
+                None => unreachable!("a poll without an answer is a lost device, which the check has told"),
             }
         }
         let seconds = self.patience;
@@ -299,6 +317,7 @@ fn verdict(expected: u32, words: &[u32; 4]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::adapter;
     use super::*;
 
     #[test]
@@ -309,6 +328,51 @@ mod tests {
             let fault = verdict(7, &words).unwrap_err();
             assert_eq!(fault.kind, FaultKind::DeviceLost);
             assert!(fault.what.contains("of 7 submissions"), "{fault}");
+        }
+    }
+
+    /// What wgpu does with VK_ERROR_DEVICE_LOST: `Device::poll` panics.
+    #[test]
+    fn a_poll_that_panics_means_a_lost_device() {
+        let Ok((facts, adapter)) = adapter::choose(&adapter::Choice::Software) else {
+            return skip("a_poll_that_panics_means_a_lost_device");
+        };
+        let (device, queue) = adapter::request(&facts, &adapter).unwrap();
+        let mut link = Link::new(device, queue, 5, true);
+        link.submit(vec![], None).unwrap();
+        assert!(link.land().unwrap(), "a device that is well");
+        link.submit(vec![], None).unwrap();
+        let answer = link.guarded(|_| -> () { panic!("Error in Device::poll: Parent device is lost") });
+        assert_eq!(answer, None);
+        for fault in [link.check().unwrap_err(), link.submit(vec![], None).unwrap_err(), link.drain().unwrap_err()] {
+            assert_eq!(fault.kind, FaultKind::DeviceLost);
+            assert!(fault.what.contains("Parent device is lost"), "{fault}");
+        }
+        assert!(link.flights.is_empty(), "nothing waits for a lost device");
+    }
+
+    /// A submission that wgpu did not take, as it takes none on a lost device.
+    #[test]
+    fn a_submission_that_was_not_taken_means_a_lost_device() {
+        let Ok((facts, adapter)) = adapter::choose(&adapter::Choice::Software) else {
+            return skip("a_submission_that_was_not_taken_means_a_lost_device");
+        };
+        let (device, queue) = adapter::request(&facts, &adapter).unwrap();
+        let host = device.clone();
+        let mut link = Link::new(device, queue, 5, false);
+        link.submit(vec![], None).unwrap();
+        host.destroy();
+        let fault = link.submit(vec![], None).and_then(|()| link.drain()).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::DeviceLost);
+    }
+
+    fn skip(name: &str) {
+        use std::io::Write;
+        let line = format!("SKIPPED: {name}: no software adapter");
+        drop(writeln!(std::io::stderr(), "{line}"));
+        if let Some(path) = std::env::var_os("PLEACH_SKIPPED") {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            drop(file.and_then(|mut file| writeln!(file, "{line}")));
         }
     }
 }

@@ -3,14 +3,18 @@
 mod adapter;
 mod governor;
 mod health;
+mod limits;
 mod memory;
+mod name;
 mod pipelines;
 mod program;
 pub mod share;
 mod vram;
 
 pub use adapter::{AdapterFacts, Choice, Kind, adapters};
+pub use name::Name;
 
+use crate::device::room::Room;
 use crate::device::{Device, Facts, Held, ProgramId};
 use crate::fault::{Fault, Refusal};
 use crate::tape::Program;
@@ -161,7 +165,7 @@ impl Gpu {
     }
 
     fn lowered(&self, programs: &[Program]) -> Result<Vec<Lowered>, Refusal> {
-        if let Some(refusal) = programs.iter().find_map(|program| program::refusal(program, &self.caps)) {
+        if let Some(refusal) = self.refusal(programs) {
             return Err(refusal);
         }
         Ok(programs.iter().map(|program| program::lower(program, &self.caps, self.slot_max)).collect())
@@ -266,6 +270,14 @@ impl Device for Gpu {
         self.programs = program::build(&mut site, programs, &lowered)?;
         lowered.iter().for_each(|program| self.governor.learn(program.costs()));
         Ok((0..programs.len()).map(ProgramId).collect())
+    }
+
+    fn refusal(&self, programs: &[Program]) -> Option<Refusal> {
+        programs.iter().find_map(|program| limits::refusal(program, &self.caps))
+    }
+
+    fn room(&self) -> Room {
+        Room::of(&self.adapter)
     }
 
     fn predict(&self, programs: &[Program]) -> u64 {

@@ -3,7 +3,7 @@
 use super::health::Link;
 use super::memory::{STORAGE, Staging, Store, padded};
 use super::pipelines::{Key, Pipelines};
-use crate::fault::{Fault, Refusal};
+use crate::fault::Fault;
 use crate::tape::Program;
 use crate::tape::plan::{Item, Plan, plan};
 use pleach_shaders::spec::{Access, Call, Caps, Cost, Dispatch, Kernel, Lowering, Place, Region, Tensor, Tick};
@@ -35,20 +35,6 @@ pub(super) struct Spot {
     pub(super) offset: u64,
     /// Words.
     pub(super) words: u64,
-}
-
-/// What does not fit a device, as a person can change it.
-pub(super) fn refusal(program: &Program, caps: &Caps) -> Option<Refusal> {
-    let big = program.activations.iter().find(|a| a.shape.len() as u64 > caps.binding_words)?;
-    let (words, most) = (big.shape.len() as u64, caps.binding_words);
-    Some(
-        Refusal::new(
-            format!("the program \"{}\" does not fit the device", program.name),
-            format!("{} {:?} takes {} MiB, a binding of this device {}", big.name, big.shape, words >> 18, most >> 18),
-            "take fewer rows per micro-batch (the window stays the same), or a shorter context",
-        )
-        .with_code(3),
-    )
 }
 
 /// Lowers a program and plans its memory. `slot_max` bounds a slot in bytes.

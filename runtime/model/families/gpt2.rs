@@ -1,6 +1,6 @@
 //! GPT-2: LayerNorm, learned positions, fused c_attn, matrices stored (in, out), biases everywhere.
 
-use super::{Family, Part, count, number, refuse_key};
+use super::{Family, Part, count, number, only, refuse_key};
 use crate::fault::Refusal;
 use crate::model::config::{FeedForward, ModelConfig, Norm, Positions};
 use serde_json::{Value, json};
@@ -49,11 +49,24 @@ fn read_config(value: &Value) -> Result<ModelConfig, Refusal> {
         Some("gelu") => FeedForward::Gelu,
         Some(_) => return Err(refuse_key(value, "activation_function", "gelu and gelu_new")),
     };
+    for (key, supported) in [
+        ("scale_attn_weights", true),
+        ("scale_attn_by_inverse_layer_idx", false),
+        ("reorder_and_upcast_attn", false),
+        ("add_cross_attention", false),
+        ("tie_word_embeddings", true),
+    ] {
+        only(value, key, supported)?;
+    }
     let (width, heads) = (count(value, "n_embd")?, count(value, "n_head")?);
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return Err(refuse_key(value, "n_head", &format!("a divisor of n_embd, which is {width}")));
+    }
     let (context, vocab) = (count(value, "n_positions")?, count(value, "vocab_size")?);
     let mut config = ModelConfig::gpt2(vocab, context, width, count(value, "n_layer")?, heads, true);
     if let Some(hidden) = value.get("n_inner").filter(|hidden| !hidden.is_null()) {
-        config.hidden = hidden.as_u64().ok_or_else(|| refuse_key(value, "n_inner", "a count"))? as usize;
+        let hidden = hidden.as_u64().and_then(|hidden| usize::try_from(hidden).ok());
+        config.hidden = hidden.ok_or_else(|| refuse_key(value, "n_inner", "a count"))?;
     }
     config.norm_eps = number(value, "layer_norm_epsilon")? as f32;
     config.feed_forward = feed_forward;

@@ -1,6 +1,6 @@
 //! Llama, Qwen2 and Qwen3: RMSNorm, rotary positions, separate q/k/v and gate/up matrices.
 
-use super::{Family, Part, count, is_rotary, llama_like, number, refuse_key};
+use super::{Family, Part, count, is_rotary, llama_like, number, only, refuse_key};
 use crate::fault::Refusal;
 use crate::model::config::{ModelConfig, Positions};
 use serde_json::{Value, json};
@@ -88,16 +88,52 @@ fn read_config(value: &Value, qk_norm: bool, qkv_bias: bool) -> Result<ModelConf
         Some(_) => return Err(refuse_key(value, "hidden_act", "silu")),
     }
     for key in ["attention_bias", "mlp_bias"] {
-        if value.get(key).and_then(Value::as_bool).unwrap_or(false) {
-            return Err(refuse_key(value, key, "false"));
-        }
+        only(value, key, false)?;
     }
     config.positions = Positions::Rotary { theta: theta(value)? };
-    if value.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(false) {
-        config.sliding_window = Some(count(value, "sliding_window")?);
-    }
+    config.sliding_window = sliding_window(value, config.layers)?;
     config.check()?;
     Ok(config)
+}
+
+/// The window of every layer, or none. transformers lets the first `max_window_layers` layers (28 where the key is
+/// missing) see everything and the others slide, unless `layer_types` says which does what; here all layers are alike.
+fn sliding_window(value: &Value, layers: usize) -> Result<Option<usize>, Refusal> {
+    let slides = match value.get("use_sliding_window") {
+        None | Some(Value::Null) => false,
+        Some(slides) => slides.as_bool().ok_or_else(|| refuse_key(value, "use_sliding_window", "true or false"))?,
+    };
+    if slides && value.get("model_type").and_then(Value::as_str) == Some("llama") {
+        return Err(refuse_key(value, "use_sliding_window", "false in a llama model"));
+    }
+    let types = value.get("layer_types").filter(|types| !types.is_null());
+    let full = match types.map(|types| types.as_array().ok_or(types)) {
+        Some(Ok(types)) => {
+            let of = |name: &str| types.iter().filter(|kind| kind.as_str() == Some(name)).count();
+            let (sliding, full) = (of("sliding_attention"), of("full_attention"));
+            if sliding + full != layers || types.len() != layers || (sliding > 0 && !slides) {
+                let expected = "\"full_attention\" for every layer, or \"sliding_attention\" with use_sliding_window";
+                return Err(refuse_key(value, "layer_types", expected));
+            }
+            full
+        }
+        Some(Err(_)) => return Err(refuse_key(value, "layer_types", "a list with one kind a layer")),
+        None if !slides => layers,
+        None if value.get("max_window_layers").is_none() => layers.min(28),
+        None => layers.min(count(value, "max_window_layers")?),
+    };
+    let off = value.get("sliding_window").is_some_and(Value::is_null);
+    match (slides && !off, full) {
+        (false, _) => Ok(None),
+        (true, 0) => Ok(Some(count(value, "sliding_window")?)),
+        (true, full) if full == layers => Ok(None),
+        (true, _) => {
+            let key = if types.is_some() { "layer_types" } else { "max_window_layers" };
+            let expected =
+                format!("layers that are all alike: max_window_layers 0 (all slide) or {layers} (none does)");
+            Err(refuse_key(value, key, &expected))
+        }
+    }
 }
 
 /// The rotary base, from transformers 5's `rope_parameters` or the flat key; scaling is refused by name.

@@ -7,10 +7,11 @@ pub mod gpt2;
 pub mod llama;
 
 use super::config::{FeedForward, ModelConfig, Norm, Positions};
-use super::weights::specs;
+use super::weights::{WeightSpec, specs};
 use crate::engine::state::HostTensor;
 use crate::fault::Refusal;
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 /// One tensor of a Hugging Face folder in terms of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,54 +107,98 @@ fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// Our weights from Hugging Face tensors. Every tensor of ours must be covered, every one of theirs known.
+/// Our weights from Hugging Face tensors. Every tensor of ours must be covered, every one of theirs known. The file's
+/// shapes are compared with the config's before memory is taken on the config's word.
 pub fn import(family: &Family, config: &ModelConfig, theirs: &[HostTensor]) -> Result<Vec<HostTensor>, Refusal> {
-    let what = "could not read the model's weights";
-    let refuse = |detail: String| Refusal::new(what, detail, "check that model.safetensors belongs to its config.json");
-    let mut out: Vec<HostTensor> = specs(config)
-        .into_iter()
-        .map(|spec| HostTensor { data: vec![0.0; spec.len()], name: spec.name, shape: spec.shape })
-        .collect();
-    let parts = (family.parts)(config);
+    enough(config, theirs)?;
+    let (parts, specs) = ((family.parts)(config), specs(config));
+    let found: HashMap<&str, &HostTensor> = theirs.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let places: HashMap<&str, usize> = specs.iter().enumerate().map(|(at, spec)| (spec.name.as_str(), at)).collect();
+    let known: HashSet<&str> = parts.iter().flat_map(|part| names(&part.theirs)).collect();
     let ignorable = |name: &str| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
     let tied_copy = |name: &str| config.tied && name == "lm_head.weight";
-    for tensor in theirs {
-        let known = parts.iter().any(|part| same_name(&part.theirs, &tensor.name));
-        if !known && !ignorable(&tensor.name) && !tied_copy(&tensor.name) {
-            return Err(refuse(format!("tensor {} is not known in a {} model", tensor.name, family.model_type)));
+    for name in theirs.iter().map(|tensor| tensor.name.as_str()) {
+        if !known.contains(name) && !ignorable(name) && !tied_copy(name) {
+            return Err(misfit(format!("tensor {name} is not known in a {} model", family.model_type)));
         }
     }
+    let mut pieces = Vec::new();
     for part in &parts {
-        let Some(tensor) = theirs.iter().find(|tensor| same_name(&part.theirs, &tensor.name)) else {
-            if part.zeros.is_some() {
-                continue;
+        let tensor = names(&part.theirs).find_map(|name| found.get(name).copied());
+        match (tensor, part.zeros) {
+            (Some(tensor), Some(_)) if tensor.data.iter().any(|&x| x != 0.0) => {
+                return Err(misfit(format!("tensor {} should be zero in this shape", part.theirs)));
             }
-            return Err(refuse(format!("tensor {} is missing", part.theirs)));
-        };
-        if part.zeros.is_some() {
-            if tensor.data.iter().any(|&x| x != 0.0) {
-                return Err(refuse(format!("tensor {} should be zero in this shape", part.theirs)));
+            (_, Some(_)) => {}
+            (None, None) => return Err(misfit(format!("tensor {} is missing", part.theirs))),
+            (Some(tensor), None) => {
+                let at = places[part.ours.as_str()];
+                fits(part, &specs[at], tensor)?;
+                pieces.push((part, at, tensor));
             }
-            continue;
         }
-        let ours = out.iter_mut().find(|ours| ours.name == part.ours).expect("a part names one of our weights");
+    }
+    let empty = |spec: WeightSpec| HostTensor { data: vec![0.0; spec.len()], name: spec.name, shape: spec.shape };
+    let mut out: Vec<HostTensor> = specs.iter().cloned().map(empty).collect();
+    for (part, at, tensor) in pieces {
+        let (ours, rows) = (&mut out[at], part.rows.clone());
         let width: usize = ours.shape[1..].iter().product();
-        let (rows, at) = (part.rows.len(), part.rows.start * width..part.rows.end * width);
-        let expected = if part.transposed { vec![width, rows] } else { vec![rows, width] };
-        let flat = vec![rows * width];
-        let fits = if part.flat || ours.shape.len() == 1 { tensor.shape == flat } else { tensor.shape == expected };
-        if !fits {
-            return Err(refuse(format!("tensor {} is {:?}, expected {expected:?}", part.theirs, tensor.shape)));
+        let to = &mut ours.data[rows.start * width..rows.end * width];
+        match part.transposed {
+            true => to.copy_from_slice(&transpose(&tensor.data, width, rows.len())),
+            false => to.copy_from_slice(&tensor.data),
         }
-        let data = if part.transposed { transpose(&tensor.data, width, rows) } else { tensor.data.clone() };
-        ours.data[at].copy_from_slice(&data);
     }
     Ok(out)
 }
 
+/// Refuses tensors under our own names that are not the config's: all of them, in its shapes.
+pub fn check_own(config: &ModelConfig, tensors: &[HostTensor]) -> Result<(), Refusal> {
+    enough(config, tensors)?;
+    let found: HashMap<&str, &HostTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    for spec in specs(config) {
+        match found.get(spec.name.as_str()) {
+            None => return Err(misfit(format!("tensor {} is missing", spec.name))),
+            Some(tensor) if tensor.shape != spec.shape => {
+                return Err(misfit(format!("tensor {} is {:?}, expected {:?}", spec.name, tensor.shape, spec.shape)));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn misfit(detail: String) -> Refusal {
+    let hint = "check that model.safetensors belongs to its config.json";
+    Refusal::new("could not read the model's weights", detail, hint)
+}
+
+/// Each layer has tensors of its own: told before a list of all that the config speaks of is made.
+fn enough(config: &ModelConfig, theirs: &[HostTensor]) -> Result<(), Refusal> {
+    if config.layers <= theirs.len() {
+        return Ok(());
+    }
+    Err(misfit(format!("config.json has {} layers, the file {} tensors", config.layers, theirs.len())))
+}
+
+fn fits(part: &Part, spec: &WeightSpec, tensor: &HostTensor) -> Result<(), Refusal> {
+    let (rows, width) = (part.rows.len(), spec.shape[1..].iter().product());
+    let expected = if part.flat || spec.shape.len() == 1 {
+        vec![rows * width]
+    } else if part.transposed {
+        vec![width, rows]
+    } else {
+        vec![rows, width]
+    };
+    if tensor.shape == expected {
+        return Ok(());
+    }
+    Err(misfit(format!("tensor {} is {:?}, expected {expected:?}", part.theirs, tensor.shape)))
+}
+
 /// GPT-2 files come with and without the `transformer.` prefix.
-fn same_name(expected: &str, found: &str) -> bool {
-    expected == found || expected.strip_prefix("transformer.") == Some(found)
+fn names(expected: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(expected).chain(expected.strip_prefix("transformer."))
 }
 
 /// A number of config.json, or a refusal that names the key.
@@ -174,6 +219,16 @@ fn count(config: &Value, key: &str) -> Result<usize, Refusal> {
         ));
     }
     Ok(value as usize)
+}
+
+/// A switch that changes a model's numbers and has one supported position, the one that transformers takes where it is
+/// missing.
+fn only(config: &Value, key: &str, supported: bool) -> Result<(), Refusal> {
+    match config.get(key) {
+        None | Some(Value::Null) => Ok(()),
+        Some(found) if found.as_bool() == Some(supported) => Ok(()),
+        Some(_) => Err(refuse_key(config, key, &supported.to_string())),
+    }
 }
 
 fn refuse_key(config: &Value, key: &str, expected: &str) -> Refusal {

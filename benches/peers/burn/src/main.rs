@@ -6,7 +6,9 @@
 //! ```
 //! A step is forward, backward and AdamW on random tokens of a vocabulary of 65, with the same parameters as the other
 //! peers: no biases, head tied to the embedding. There is no clipping: burn clips each tensor for itself, and the
-//! global norm would need a read-back. One JSON object on stdout.
+//! global norm would need a read-back. The rounds come twice: with the device waited for after every step, as a
+//! program that looks at its loss does, and after every eighth. One JSON object on stdout, with the adapter, the
+//! milliseconds of each warm-up step, and the loss after the last step, which shows that it learned.
 
 use burn::module::{Module, Param};
 use burn::nn::{
@@ -162,6 +164,48 @@ impl Bench {
     }
 }
 
+/// Steps before the rounds: at least `WARM_LEAST`, then until the slowest of the last five took at most 1.3 times the
+/// quickest (autotune and the search for fusions are over), and at most `WARM_MOST`. Returns the milliseconds of each.
+fn warm(mut bench: Bench) -> (Bench, Vec<f64>) {
+    const WARM_LEAST: usize = 12;
+    const WARM_MOST: usize = 60;
+    let mut each: Vec<f64> = Vec::new();
+    while each.len() < WARM_MOST {
+        let begin = Instant::now();
+        bench = bench.step();
+        bench.sync();
+        each.push(begin.elapsed().as_secs_f64() * 1e3);
+        eprintln!("warm-up step {}: {:.0} ms", each.len(), each[each.len() - 1]);
+        if each.len() >= WARM_LEAST {
+            let last = &each[each.len() - 5..];
+            let slowest = last.iter().copied().fold(0.0, f64::max);
+            if slowest <= 1.3 * last.iter().copied().fold(f64::INFINITY, f64::min) {
+                break;
+            }
+        }
+    }
+    (bench, each)
+}
+
+/// Tokens per second of each round, in rising order. The device is waited for after every `wait` steps and at the end
+/// of a round.
+fn measure(mut bench: Bench, tokens: usize, rounds: u32, seconds: f64, wait: u32) -> (Bench, Vec<f64>) {
+    let mut rates: Vec<f64> = Vec::new();
+    for _ in 0..rounds {
+        let (begin, mut steps) = (Instant::now(), 0u32);
+        while steps == 0 || begin.elapsed() < Duration::from_secs_f64(seconds / f64::from(rounds)) {
+            for _ in 0..wait {
+                bench = bench.step();
+            }
+            bench.sync();
+            steps += wait;
+        }
+        rates.push(f64::from(steps) * tokens as f64 / begin.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    (bench, rates)
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let word = |at: usize, default: &str| words.get(at).cloned().unwrap_or_else(|| default.to_string());
@@ -178,36 +222,26 @@ fn main() {
         "medium" => MEDIUM,
         other => panic!("unknown shape {other}: small or medium"),
     };
+    let adapter = device.identity().map_or_else(|| "the processor".to_string(), |identity| identity.name);
     let start = Instant::now();
-    let mut bench = Bench::new(shape, device.autodiff());
-    bench = bench.step();
-    bench.sync();
-    let first = start.elapsed();
-    // Autotune settles in the first steps.
-    for _ in 0..2 {
-        bench = bench.step();
-        bench.sync();
-    }
+    let (bench, each) = warm(Bench::new(shape, device.autodiff()));
     let settled = start.elapsed();
-    let mut rates: Vec<f64> = Vec::new();
-    for _ in 0..rounds {
-        let (begin, mut steps) = (Instant::now(), 0u32);
-        while steps == 0 || begin.elapsed() < Duration::from_secs_f64(seconds / f64::from(rounds)) {
-            bench = bench.step();
-            bench.sync();
-            steps += 1;
-        }
-        rates.push(f64::from(steps) * (shape.batch * shape.context) as f64 / begin.elapsed().as_secs_f64());
-    }
-    rates.sort_by(f64::total_cmp);
+    let tokens = shape.batch * shape.context;
+    let (bench, each_step) = measure(bench, tokens, rounds, seconds, 1);
+    let (bench, each_eighth) = measure(bench, tokens, rounds, seconds, 8);
+    let loss: f32 = bench.model.loss(bench.ids.clone(), bench.targets.clone(), &bench.criterion).into_scalar();
     let rounded = |x: f64| (x * 10.0).round() / 10.0;
     let line = serde_json::json!({
         "peer": format!("burn 0.22.1 {backend}"),
+        "adapter": adapter,
         "shape": name,
-        "tokens_per_second_median": rounded(rates[rates.len() / 2]),
-        "tokens_per_second_best": rounded(rates[rates.len() - 1]),
-        "first_step_ms": rounded(first.as_secs_f64() * 1e3),
-        "three_steps_ms": rounded(settled.as_secs_f64() * 1e3),
+        "tokens_per_second_median": rounded(each_step[each_step.len() / 2]),
+        "tokens_per_second_best": rounded(each_step[each_step.len() - 1]),
+        "waiting_every_eighth_median": rounded(each_eighth[each_eighth.len() / 2]),
+        "waiting_every_eighth_best": rounded(each_eighth[each_eighth.len() - 1]),
+        "warm_ms": rounded(settled.as_secs_f64() * 1e3),
+        "warm_step_ms": each.iter().copied().map(rounded).collect::<Vec<_>>(),
+        "loss_at_the_end": loss,
         "parameters": bench.model.num_params(),
     });
     println!("{line}");
