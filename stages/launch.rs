@@ -1,9 +1,11 @@
 //! From a pipeline file to a run that can start: data prepared, model sized, memory checked, values frozen.
 
+use crate::begun;
 use crate::data::{
-    Corpus, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer, TrainOptions,
-    Vocabulary, WindowOptions, Windows, prepare, tokenizer,
+    Corpus, Kept, PrepareOptions, Prepared, Progress, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer,
+    TrainOptions, Vocabulary, WindowOptions, Windows, kept, prepare, tokenizer,
 };
+use crate::pipeline::keys::STEPS;
 use crate::pipeline::resolved::{self, Derived, Frozen};
 use crate::pipeline::{Pipeline, Pretrain, Valid};
 use crate::pretrain;
@@ -11,7 +13,7 @@ use pleach_runtime::actors::checkpoint::host_bytes;
 use pleach_runtime::actors::opening::lost;
 use pleach_runtime::actors::optimizer::OptimizerConfig;
 use pleach_runtime::device::Device;
-use pleach_runtime::device::choose::{Chosen, Wish, choose, open};
+use pleach_runtime::device::choose::{Chosen, open};
 use pleach_runtime::device::room::Room;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::generation::Sampling as Drawing;
@@ -33,6 +35,8 @@ use std::time::{Duration, Instant};
 const MICRO_TOKENS: usize = 8192;
 /// Sequences that samples are drawn for at once.
 const STREAMS: usize = 4;
+/// Stories of one source at most: some 850 GB of text.
+const STORIES: u64 = 1_000_000_000;
 /// The stage's folder.
 pub(crate) const STAGE_FOLDER: &str = "01-pretrain";
 
@@ -60,6 +64,8 @@ pub struct Launch {
     pub frozen: Frozen,
     /// What changed in the pipeline file since the run began.
     pub changes: Vec<String>,
+    /// Why the run goes on with tokens whose text is gone or was touched, if so.
+    pub note: Option<String>,
 }
 
 /// What a launch takes in memory.
@@ -103,13 +109,14 @@ impl Launch {
         watch: &mut dyn FnMut(&Progress) -> bool,
     ) -> Result<Launch, Fault> {
         let stage = &pipeline.stages[0];
-        let mut changes = compare(pipeline, folder)?;
-        let before = frozen(folder);
-        let (chosen, why, known) = device(pipeline, before.as_ref(), &mut changes)?;
+        let mut changes = begun::compare(pipeline, folder)?;
+        let before = begun::frozen(folder)?;
+        let (chosen, why, known) = begun::device(pipeline, before.as_ref(), &mut changes)?;
         let corpus = corpus(stage, base)?;
         let data = folder.join("data");
-        let began = folder.join("pleach.toml").is_file();
-        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data, began)?);
+        let began = begun::began(folder);
+        let recorded = began || folder.join("pleach.toml").is_file();
+        let tokenizer = Arc::new(tokenizer_of(stage, &corpus, &data, recorded)?);
         let share = match stage.valid {
             Valid::Share(share) => share,
             Valid::Files(_) => 0.1,
@@ -121,7 +128,12 @@ impl Launch {
             threads: if pipeline.threads > 0 { pipeline.threads } else { PrepareOptions::default().threads },
             ..PrepareOptions::default()
         };
-        let prepared = prepare(&corpus, &tokenizer, &options, &data, watch)?;
+        // What a run has begun to learn from is never replaced.
+        let old = if began { kept(&corpus, &tokenizer, &options, &data)? } else { Kept::Same };
+        let (prepared, note) = match old {
+            Kept::Used(prepared, why) => (prepared, Some(why)),
+            Kept::Same => (prepare(&corpus, &tokenizer, &options, &data, watch)?, None),
+        };
         prepared.check(pipeline.model.context())?;
         for prompt in &stage.prompts {
             let what = format!("the prompt \"{prompt}\" cannot be continued");
@@ -157,6 +169,7 @@ impl Launch {
             rows: windows.rows(),
             frozen: nothing,
             changes,
+            note,
         };
         launch.freeze(before)?;
         Ok(launch)
@@ -174,6 +187,12 @@ impl Launch {
             (0, None) => (self.fitting_rows()?, "derived: as many as fit".to_string()),
             (rows, _) => (rows.min(stage.batch), resolved::TYPED.to_string()),
         };
+        let widest = self.config.up_width().max(self.config.qkv_width()).max(self.config.width);
+        if micro_rows * self.config.context * widest > u32::MAX as usize {
+            let detail = format!("{micro_rows} rows of {} tokens, {widest} channels wide", self.config.context);
+            let hint = "lower micro_batch, or leave it out";
+            return Err(Refusal::new("a micro-batch has more than 2^32 numbers", detail, hint).with_code(3).into());
+        }
         self.frozen = Frozen { micro_rows, micro_from, ..self.frozen.clone() };
         let epoch = self.rows.div_ceil(stage.batch as u64);
         let (steps, steps_from) = match (stage.steps, stage.epochs, stage.minutes) {
@@ -182,13 +201,17 @@ impl Launch {
                 (((epoch as f64 * epochs).round() as u64).max(1), format!("derived: {epochs} epochs"))
             }
             (.., Some(minutes)) => match &before {
-                Some(frozen) if !self.changes.iter().any(|change| change.contains("minutes")) => {
+                Some(frozen) if !self.changes.iter().any(|change| change.starts_with("[[stage]] minutes:")) => {
                     (frozen.steps, frozen.steps_from.clone())
                 }
                 _ => (self.steps_in(minutes)?, format!("derived: {minutes} minutes at the measured speed")),
             },
             _ => (epoch, "derived: one epoch".to_string()),
         };
+        if steps > STEPS {
+            let hint = format!("a run has at most {STEPS} steps: lower epochs, or raise batch");
+            return Err(Refusal::new("the run would be too long", format!("{steps} steps, {steps_from}"), hint).into());
+        }
         self.frozen = Frozen { steps, steps_from, ..self.frozen.clone() };
         Ok(())
     }
@@ -349,8 +372,8 @@ impl Launch {
         let roles = vec![Role::policy(&self.config)];
         let blueprint = Blueprint { roles, shapes: self.shapes(self.frozen.micro_rows), adamw: self.adamw() };
         let sampling = Drawing {
-            temperature: stage.temperature,
-            top_p: stage.top_p,
+            temperature: stage.temperature as f32,
+            top_p: stage.top_p as f32,
             seed: self.pipeline.seed,
             max_tokens: stage.sample_tokens,
             ..Drawing::default()
@@ -407,9 +430,9 @@ pub fn source(name: &str) -> Result<Source, Refusal> {
     let Some(rest) = name.strip_prefix("world:") else { return Ok(Source::Path(name.to_string())) };
     let (count, seed) = rest.split_once(':').unwrap_or((rest, "1"));
     match (count.parse(), seed.parse()) {
-        (Ok(count), Ok(seed)) if count > 0 => Ok(Source::Stories { seed, first: 0, count }),
+        (Ok(count), Ok(seed)) if (1..=STORIES).contains(&count) => Ok(Source::Stories { seed, first: 0, count }),
         _ => {
-            let hint = "write world:20000, or world:20000:7 for seed 7";
+            let hint = format!("write world:20000, or world:20000:7 for seed 7; at most {STORIES} stories");
             Err(Refusal::new("could not read the data's name", format!("\"{name}\""), hint))
         }
     }
@@ -440,40 +463,6 @@ fn tokenizer_of(stage: &Pretrain, corpus: &Corpus, data: &Path, began: bool) -> 
         path => Vocabulary::File(path.into()),
     };
     vocabulary.tokenizer(corpus)
-}
-
-/// What an earlier start froze.
-fn frozen(folder: &Path) -> Option<Frozen> {
-    std::fs::read_to_string(folder.join("resolved.toml")).ok().and_then(|text| resolved::read(&text))
-}
-
-/// The device, why it is this one, and whether the run has worked with it: the one of the first start, whatever else is
-/// there now, until a person asks for another.
-fn device(
-    pipeline: &Pipeline,
-    before: Option<&Frozen>,
-    changes: &mut Vec<String>,
-) -> Result<(Chosen, String, bool), Fault> {
-    let wish = Wish::parse(&pipeline.device)?;
-    let kept = before.and_then(|frozen| Some((frozen, Chosen::parse(&frozen.device, pipeline.threads)?)));
-    if let Some((frozen, chosen)) = kept {
-        if frozen.wish == pipeline.device {
-            return Ok((chosen, format!("{}, as at the first start", frozen.device), true));
-        }
-        if !changes.iter().any(|change| change.starts_with("device:")) {
-            changes.push(format!("device: was {}, is {}", frozen.wish, pipeline.device));
-        }
-    }
-    let (chosen, why) = choose(&wish, pipeline.threads);
-    Ok((chosen, why, false))
-}
-
-/// What changed in the pipeline file since the run began.
-fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Refusal> {
-    match std::fs::read_to_string(folder.join("pleach.toml")) {
-        Ok(text) => resolved::changes(&Pipeline::parse(&text)?, now),
-        Err(_) => Ok(Vec::new()),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! This crate says what is trained: the stages, their data and their objectives. How a run lives (devices, programs,
 //! supervision, checkpoints) is [`runtime`]. The `pleach` program is built on [`launch`] alone.
 
+mod begun;
 pub mod data;
 mod finished;
 pub mod launch;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod begun;
 mod commands;
 mod cpu;
 mod data;
@@ -18,6 +19,8 @@ mod numbers;
 mod odd;
 mod open;
 mod oracle;
+mod pipeline;
+mod program;
 mod programs;
 mod recovery;
 mod resolved;

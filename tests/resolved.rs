@@ -29,6 +29,8 @@ fn every_value_has_its_origin() {
         "dropout = 0.1 # pleach.toml",
         "learning_rate = 0.002 # pleach.toml",
         "batch = 16 # default",
+        "temperature = 0.8 # default",
+        "top_p = 0.95 # default",
         "minutes = 3 # pleach.toml",
         "steps = 1000 # derived: 3 minutes",
         "micro_batch = 8 # derived: as many as fit",

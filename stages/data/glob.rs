@@ -1,5 +1,6 @@
 //! Shell-style patterns of file names: `*`, `?`, `[a-z]`, and `**` for any depth of folders.
 
+use super::source::is_a_runs;
 use std::path::{Path, PathBuf};
 
 /// Folders deeper than this are not entered.
@@ -99,7 +100,9 @@ fn descend(folder: &Path, parts: &[&str], depth: usize, found: &mut Vec<PathBuf>
             continue;
         }
         if walk {
-            descend(&path, parts, depth - 1, found)?;
+            if !is_a_runs(&path) {
+                descend(&path, parts, depth - 1, found)?;
+            }
         } else if part != "**" && matches(part, &name) {
             match rest.is_empty() {
                 true if path.is_file() => found.push(path),

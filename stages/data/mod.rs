@@ -43,8 +43,9 @@ pub mod world;
 
 pub use cache::{Header, TokenCache};
 pub use corpus::{Corpus, Part};
-pub use prepare::{PrepareOptions, Prepared, Progress, prepare};
+pub use prepare::{Kept, PrepareOptions, Prepared, Progress, kept, prepare};
 pub use source::Source;
+pub(crate) use source::may_hold_json;
 pub use text::{LINE, PIECE, Piece, Sink, TextOptions};
 pub use tokenizer::{TextStream, Tokenizer, TrainOptions};
 pub use vocabulary::{SAMPLE, Vocabulary};

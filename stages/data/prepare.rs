@@ -4,9 +4,11 @@
 //! batch the place is noted. When all are through, the split is decided and each split is laid out as one
 //! [token cache](super::cache::TokenCache). The bytes are the same for any number of threads and of interruptions.
 
+mod keep;
 mod lay;
 mod progress;
 
+pub use keep::{Kept, kept};
 pub use progress::{Prepared, Progress};
 
 use super::cache::{TokenCache, width_of};
@@ -72,7 +74,8 @@ pub fn prepare(
     std::fs::create_dir_all(folder).map_err(|error| Fault::disk("create the folder", folder, &error))?;
     tokenizer.save(folder)?;
     let journal = Journal::open(folder, fingerprint, width_of(tokenizer.vocab()))?;
-    let mut work = Work { tokenizer, options, parts: &parts, journal, batch: Vec::new(), bytes: 0, watch };
+    let text = blake3::Hasher::new();
+    let mut work = Work { tokenizer, options, parts: &parts, journal, batch: Vec::new(), bytes: 0, text, watch };
     work.read(corpus)?;
     let separate = !corpus.validation.is_empty();
     let state = work.journal.state().clone();
@@ -82,19 +85,38 @@ pub fn prepare(
             Refusal::new("the corpus holds no text", detail, "check the sources and the name of the field").into()
         );
     }
-    let prepared = lay::out(work.journal, options, separate)?;
+    let prepared = lay::out(work.journal, options, separate, &recipe(corpus, tokenizer, options))?;
     prepared.record()?;
     Ok(prepared)
 }
 
-/// What decides the prepared bytes.
+/// What decides the prepared bytes: the recipe, and where the text comes from.
 fn fingerprint(corpus: &Corpus, parts: &[Part], tokenizer: &Tokenizer, options: &PrepareOptions) -> [u8; 32] {
+    let mut hasher = recipe(corpus, tokenizer, options);
+    parts.iter().for_each(|part| part.digest(&mut hasher));
+    *hasher.finalize().as_bytes()
+}
+
+/// What decides the prepared bytes beside the text.
+fn recipe(corpus: &Corpus, tokenizer: &Tokenizer, options: &PrepareOptions) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&FORMAT.to_le_bytes()).update(&tokenizer.fingerprint()).update(&[options.boundaries.into()]);
     hasher.update(&options.validation.to_le_bytes()).update(&options.seed.to_le_bytes());
     hasher.update(format!("{:?}", corpus.text).as_bytes());
-    parts.iter().for_each(|part| part.digest(&mut hasher));
-    *hasher.finalize().as_bytes()
+    hasher
+}
+
+/// The digest of a part's text, before its first piece.
+fn part_text(part: &Part) -> blake3::Hasher {
+    let mut text = blake3::Hasher::new();
+    text.update(&[part.validation.into()]);
+    text
+}
+
+/// Adds a piece to the digest of its part's text.
+fn take_in(piece: &Piece, text: &mut blake3::Hasher) {
+    text.update(&(piece.text.len() as u64).to_le_bytes()).update(piece.text.as_bytes());
+    text.update(&[piece.first.into(), piece.last.into()]);
 }
 
 struct Work<'a> {
@@ -104,6 +126,8 @@ struct Work<'a> {
     journal: Journal,
     batch: Vec<Piece>,
     bytes: usize,
+    /// Digest of the part's text so far, also of what an earlier call has tokenised.
+    text: blake3::Hasher,
     watch: &'a mut dyn FnMut(&Progress) -> bool,
 }
 
@@ -114,7 +138,9 @@ impl Work<'_> {
         for index in from..self.parts.len() {
             let part = &self.parts[index];
             let mut skip = self.journal.state().pieces;
+            self.text = part_text(part);
             part.documents(&corpus.text, &mut |piece| {
+                take_in(&piece, &mut self.text);
                 if skip > 0 {
                     skip -= 1;
                     return Ok(());
@@ -147,6 +173,9 @@ impl Work<'_> {
                 false => (&[], &[]),
             };
             self.journal.append(piece, ids, marks, self.options.seed, self.parts[index].validation)?;
+        }
+        if ended {
+            self.journal.seal(self.text.finalize().as_bytes());
         }
         self.journal.note(index, batch.len() as u64, ended)?;
         let progress = self.progress(index, ended);

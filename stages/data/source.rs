@@ -44,7 +44,24 @@ pub(crate) fn shape(path: &Path) -> Option<Shape> {
     }
 }
 
-/// The files of a source, sorted by path, each once.
+/// Could a source, by its name alone, hold records with fields? Folders and patterns could.
+pub(crate) fn may_hold_json(source: &str) -> bool {
+    let path = Path::new(source);
+    let folder = path.extension().is_none();
+    !source.starts_with("world:") && (folder || shape(path) != Some(Shape::Text))
+}
+
+/// Is it a folder that a run writes to? Its journal, tokenizer and tokens are no text to learn from, and they change
+/// while the run goes on. Two names are asked for each time: one alone may be anybody's.
+pub(super) fn is_a_runs(folder: &Path) -> bool {
+    let all = |names: &[&str]| names.iter().all(|name| folder.join(name).exists());
+    all(&["lock", "lock.pid"])
+        || all(&["journal.jsonl", "stages"])
+        || all(&["tokenizer.json", "prepare.json"])
+        || all(&["tokenizer.json", "prepared.json"])
+}
+
+/// The files of a source, sorted by path, each once. Folders of runs are passed by.
 pub(crate) fn files(source: &str, root: &Path) -> Result<Vec<PathBuf>, Refusal> {
     let path = root.join(source);
     let mut found = if path.is_dir() {
@@ -100,7 +117,9 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Resul
         }
         // A link to a file is followed, a link to a folder is not: it may lead back to here.
         if kind.is_dir() && depth > 0 {
-            walk(&entry.path(), depth - 1, found)?;
+            if !is_a_runs(&entry.path()) {
+                walk(&entry.path(), depth - 1, found)?;
+            }
         } else if kind.is_file() || entry.path().is_file() {
             found.push(entry.path());
         }

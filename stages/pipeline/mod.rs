@@ -1,11 +1,16 @@
 //! The pipeline file: one TOML with the model and its stages. Nothing written in it is ignored.
 
+mod check;
 pub mod keys;
 pub mod resolved;
+mod sections;
+mod takes;
 
-use keys::{MODEL, PRETRAIN, TOP, normalise};
+pub use takes::Takes;
+
 use pleach_runtime::fault::Refusal;
 use pleach_runtime::model::config::{FeedForward, ModelConfig, Positions};
+use sections::{Section, normalise, place};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
@@ -58,9 +63,9 @@ pub struct ModelChoice {
     /// The head is the token embedding.
     pub tied: Option<bool>,
     /// Dropout rate.
-    pub dropout: Option<f32>,
+    pub dropout: Option<f64>,
     /// Base of rotary positions.
-    pub rope_theta: Option<f32>,
+    pub rope_theta: Option<f64>,
     /// How far a token sees.
     pub sliding_window: Option<usize>,
     /// The feed-forward part.
@@ -113,6 +118,7 @@ impl ModelChoice {
         }
         self.details(&mut config);
         config.check()?;
+        countable(&config)?;
         Ok(config)
     }
 
@@ -120,13 +126,34 @@ impl ModelChoice {
         config.head_dim = self.head_dim.unwrap_or(config.head_dim);
         config.hidden = self.hidden.unwrap_or(config.hidden);
         config.tied = self.tied.unwrap_or(config.tied);
-        config.dropout = self.dropout.unwrap_or(config.dropout);
+        config.dropout = self.dropout.map_or(config.dropout, |rate| rate as f32);
         config.sliding_window = self.sliding_window.or(config.sliding_window);
         config.feed_forward = self.feed_forward.unwrap_or(config.feed_forward);
         if let (Some(theta), Positions::Rotary { .. }) = (self.rope_theta, config.positions) {
-            config.positions = Positions::Rotary { theta };
+            config.positions = Positions::Rotary { theta: theta as f32 };
         }
     }
+}
+
+/// Channels of the widest activation at most: a micro-batch of 8192 tokens then has fewer than 2^32 numbers.
+const CHANNELS: usize = (1 << 19) - 1;
+
+/// Refuses what the kernels cannot count: they number the elements of a tensor in 32 bits.
+fn countable(config: &ModelConfig) -> Result<(), Refusal> {
+    let what = "the model is larger than a device can count";
+    let widest = config.qkv_width().max(config.up_width());
+    if widest > CHANNELS {
+        let detail = format!("an activation of {widest} channels; at most {CHANNELS} can be");
+        return Err(Refusal::new(what, detail, "lower hidden, heads, head_dim or width").with_code(3));
+    }
+    let tables = if config.positions == Positions::Learned { config.vocab.max(config.context) } else { config.vocab };
+    // The factors are bounded, so that the product fits.
+    let largest = widest.max(tables) as u64 * config.width as u64;
+    if largest > u64::from(u32::MAX) {
+        let detail = format!("a matrix of {largest} numbers; at most {} can be", u32::MAX);
+        return Err(Refusal::new(what, detail, "lower width, depth, hidden or vocab").with_code(3));
+    }
+    Ok(())
 }
 
 /// One file or several.
@@ -198,8 +225,8 @@ pub struct Pretrain {
     pub prefetch: usize,
     pub prompts: Vec<String>,
     pub sample_tokens: usize,
-    pub temperature: f32,
-    pub top_p: f32,
+    pub temperature: f64,
+    pub top_p: f64,
 }
 
 impl Default for Pretrain {
@@ -263,68 +290,69 @@ impl Pipeline {
         let mut table: Table = text
             .parse()
             .map_err(|e: toml::de::Error| refuse(e.to_string(), "the file is TOML; mend the marked place"))?;
-        let model = match table.remove("model") {
-            None => Table::new(),
-            Some(Value::Table(model)) => normalise(&model, MODEL, "[model]", text)?,
-            Some(_) => return Err(refuse("\"model\" is not a table".into(), "write [model] on a line of its own")),
-        };
-        let stages = match table.remove("stage") {
-            Some(Value::Array(stages)) if !stages.is_empty() => stages,
-            _ => {
-                return Err(refuse(
-                    "there is no [[stage]]".into(),
-                    "add one: [[stage]] kind = \"pretrain\" data = ...",
-                ));
-            }
-        };
-        if stages.len() > 1 {
-            let detail = format!("there are {} [[stage]] tables", stages.len());
-            return Err(refuse(detail, "this version trains one stage; keep one"));
-        }
-        let top = normalise(&table, TOP, "the top of the file", text)?;
+        let (model, stage) = (table.remove("model"), table.remove("stage"));
+        // The top first: a table of a mistyped name is found there.
+        let top = normalise(&table, Section::Top, text)?;
+        let model = normalise(&model_table(model, text)?, Section::Model, text)?;
+        let stage = normalise(&stage_table(stage, text)?, Section::Stage, text)?;
         let mut written = top.clone();
         written.insert("model".into(), Value::Table(model.clone()));
-        let mut list = Vec::new();
-        let mut tables = Vec::new();
-        for (index, stage) in stages.iter().enumerate() {
-            let where_ = format!("[[stage]] number {}", index + 1);
-            let Value::Table(stage) = stage else {
-                return Err(refuse(format!("{where_} is not a table"), "write [[stage]]"));
-            };
-            let stage = normalise(stage, PRETRAIN, &where_, text)?;
-            let kind = stage.get("kind").and_then(Value::as_str).unwrap_or("pretrain");
-            if kind != "pretrain" {
-                return Err(refuse(format!("{where_}: kind = \"{kind}\""), "this version knows the kind \"pretrain\""));
-            }
-            tables.push(Value::Table(stage.clone()));
-            let stage: Pretrain = typed(stage, &where_)?;
-            stage.check(&where_)?;
-            list.push(stage);
-        }
-        written.insert("stage".into(), Value::Array(tables));
+        written.insert("stage".into(), Value::Array(vec![Value::Table(stage.clone())]));
+        let model: ModelChoice = typed(model, "[model]")?;
+        let pretrain: Pretrain = typed(stage.clone(), "[[stage]]")?;
+        pretrain.check(&stage, model.context())?;
         let string = |key: &str, otherwise: &str| match top.get(key) {
-            None => Ok(otherwise.to_string()),
-            Some(Value::String(value)) => Ok(value.clone()),
-            Some(Value::Integer(value)) => Ok(value.to_string()),
-            Some(value) => Err(refuse(format!("{key} = {value}"), "it must be a text in quotes")),
+            None => otherwise.to_string(),
+            Some(value) => value.as_str().map_or_else(|| value.to_string(), str::to_string),
         };
-        let count = |key: &str| match top.get(key) {
-            None => Ok(0),
-            Some(value) => value
-                .as_integer()
-                .and_then(|value| u64::try_from(value).ok())
-                .ok_or_else(|| refuse(format!("{key} = {value}"), "it must be a whole number from 0 up")),
-        };
+        let count = |key: &str| top.get(key).and_then(Value::as_integer).map_or(0, |count| count as u64);
         Ok(Pipeline {
-            name: plain(string("name", "run")?)?,
-            seed: count("seed")?,
-            device: string("device", "auto")?,
-            threads: count("threads")? as usize,
-            model: typed(model, "[model]")?,
-            stages: list,
+            name: plain(string("name", "run"))?,
+            seed: count("seed"),
+            device: string("device", "auto"),
+            threads: count("threads") as usize,
+            model,
+            stages: vec![pretrain],
             written,
             flags: Vec::new(),
         })
+    }
+}
+
+/// The table of `[model]`.
+fn model_table(model: Option<Value>, text: &str) -> Result<Table, Refusal> {
+    match model {
+        None => Ok(Table::new()),
+        Some(Value::Table(model)) => Ok(model),
+        Some(_) => {
+            let detail = format!("{}: \"model\" is not one table", place("model", Section::Top, text));
+            Err(Refusal::new(WHAT, detail, "write [model], once, on a line of its own"))
+        }
+    }
+}
+
+/// The table of the one `[[stage]]`.
+fn stage_table(stage: Option<Value>, text: &str) -> Result<Table, Refusal> {
+    let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, detail, hint));
+    let place = || place("stage", Section::Top, text);
+    let mut stages = match stage {
+        Some(Value::Array(stages)) => stages,
+        Some(Value::Table(_)) => {
+            return refuse(format!("{}: [stage] is one table of a list", place()), "write [[stage]], in two brackets");
+        }
+        Some(_) => {
+            return refuse(format!("{}: \"stage\" is not a table", place()), "write [[stage]] on a line of its own");
+        }
+        None => Vec::new(),
+    };
+    if stages.len() > 1 {
+        let detail = format!("there are {} [[stage]] tables", stages.len());
+        return refuse(detail, "this version trains one stage; keep one");
+    }
+    match stages.pop() {
+        Some(Value::Table(stage)) => Ok(stage),
+        Some(_) => refuse(format!("{}: \"stage\" holds no table", place()), "write [[stage]] on a line of its own"),
+        None => refuse("there is no [[stage]]".into(), "add one: [[stage]] kind = \"pretrain\" data = ..."),
     }
 }
 
@@ -346,57 +374,4 @@ fn typed<T: for<'a> Deserialize<'a>>(table: Table, where_: &str) -> Result<T, Re
             "`pleach new --help` and the comments of a new pipeline file say what each key takes",
         )
     })
-}
-
-impl Pretrain {
-    fn check(&self, where_: &str) -> Result<(), Refusal> {
-        let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, format!("{where_}: {detail}"), hint));
-        if self.data.list().is_empty() {
-            return refuse("\"data\" is missing".into(), "name a file, a folder, a glob, or \"world:20000\"");
-        }
-        let lengths = [self.steps.is_some(), self.epochs.is_some(), self.minutes.is_some()];
-        if lengths.iter().filter(|&&given| given).count() > 1 {
-            return refuse("steps, epochs and minutes exclude each other".into(), "keep one of them");
-        }
-        for (name, value, low, high) in [
-            ("learning_rate", self.learning_rate, 0.0, 10.0),
-            ("floor", self.floor, 0.0, 1.0),
-            ("decay_share", self.decay_share, 0.0, 1.0),
-            ("beta1", self.beta1, 0.0, 0.999_999),
-            ("beta2", self.beta2, 0.0, 0.999_999_9),
-            ("eps", self.eps, 0.0, 1.0),
-            ("weight_decay", self.weight_decay, 0.0, 10.0),
-            ("clip", self.clip, 0.0, 1e9),
-            ("epochs", self.epochs.unwrap_or(1.0), 1e-6, 1e9),
-            ("minutes", self.minutes.unwrap_or(1.0), 0.05, 1e7),
-            ("save_minutes", self.save_minutes, 0.01, 1e7),
-            ("top_p", f64::from(self.top_p), 0.0, 1.0),
-            ("temperature", f64::from(self.temperature), 0.0, 100.0),
-        ] {
-            if !(low..=high).contains(&value) {
-                return refuse(format!("{name} = {value}"), &format!("give a value from {low} to {high}"));
-            }
-        }
-        if self.batch > 1 << 20 || self.prefetch > 64 || self.sample_tokens > 1 << 20 {
-            return refuse("batch, prefetch or sample_tokens is too large".into(), "at most 1048576, 64 and 1048576");
-        }
-        if self.batch == 0 || self.steps == Some(0) || self.vocab == 0 {
-            return refuse("batch, steps and vocab are at least 1".into(), "give a value from 1 up");
-        }
-        for (name, value, allowed) in [
-            ("schedule", &self.schedule, &["constant", "cosine", "linear", "wsd"][..]),
-            ("sampling", &self.sampling, &["epochs", "offsets"][..]),
-            ("split", &self.split, &["gpt2", "qwen2"][..]),
-        ] {
-            if !allowed.contains(&value.as_str()) {
-                return refuse(format!("{name} = \"{value}\""), &format!("it may be {}", allowed.join(", ")));
-            }
-        }
-        if let Valid::Share(share) = self.valid
-            && !(share > 0.0 && share <= 0.5)
-        {
-            return refuse(format!("valid = {share}"), "give a share above 0 and up to 0.5, or a file");
-        }
-        Ok(())
-    }
 }

@@ -143,10 +143,11 @@ pub fn read(text: &str) -> Option<Frozen> {
     let table: Table = text.parse().ok()?;
     let frozen = table.get("frozen")?.as_table()?;
     let from = "frozen at the first start".to_string();
+    let whole = |key: &str| u64::try_from(frozen.get(key)?.as_integer()?).ok().filter(|&whole| whole > 0);
     Some(Frozen {
-        steps: u64::try_from(frozen.get("steps")?.as_integer()?).ok()?,
+        steps: whole("steps")?,
         steps_from: from.clone(),
-        micro_rows: usize::try_from(frozen.get("micro_rows")?.as_integer()?).ok()?,
+        micro_rows: usize::try_from(whole("micro_rows")?).ok()?,
         micro_from: from,
         wish: word(frozen, "wish"),
         device: word(frozen, "device"),

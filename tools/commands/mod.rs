@@ -18,6 +18,13 @@ use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 /// What a command answers: its exit code, or words for the person.
 pub type Answer = Result<u8, Refusal>;
 
+/// `--threads`, in the bounds of the pipeline file's key.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let most = pleach::pipeline::keys::THREADS;
+    let threads = text.parse().ok().filter(|threads| *threads <= most);
+    threads.ok_or_else(|| format!("give a whole number from 0 (all) to {most}"))
+}
+
 /// A fault as words for the person.
 pub fn words(fault: Fault) -> Refusal {
     match fault.refusal {

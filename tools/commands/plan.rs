@@ -3,7 +3,6 @@
 use super::run::{PipelineArgs, base_of, launch, opened, own};
 use super::{Answer, words};
 use crate::show::words::{bytes, count, duration};
-use crate::signals::Signals;
 use clap::Parser;
 use pleach::launch::Launch;
 use pleach::runtime::model::weights::parameters;
@@ -51,7 +50,8 @@ struct Plan {
 pub fn run(args: &Args) -> Answer {
     let (pipeline, _, folder) = opened(&args.pipeline)?;
     let lock = own(&folder)?;
-    let launch = launch(&pipeline, &base_of(&args.pipeline.pipeline), &folder, &Signals::listen()).map_err(words)?;
+    // A signal ends a plan at once, and a word in CONTROL is meant for a run.
+    let launch = launch(&pipeline, &base_of(&args.pipeline.pipeline), &folder, &|| true).map_err(words)?;
     let plan = plan(&launch)?;
     if args.pipeline.json {
         println!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default());
@@ -81,7 +81,7 @@ fn plan(launch: &Launch) -> Result<Plan, pleach::runtime::fault::Refusal> {
         context: config.context,
         train_tokens: launch.prepared.train_tokens,
         validation_tokens: launch.prepared.validation_tokens,
-        documents: launch.prepared.train_documents + launch.prepared.validation_documents,
+        documents: launch.prepared.documents,
         empty_documents: launch.prepared.empty,
         rows_per_epoch: launch.rows,
         steps: launch.frozen.steps,

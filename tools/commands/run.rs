@@ -44,7 +44,7 @@ pub struct PipelineArgs {
     #[arg(long)]
     pub device: Option<String>,
     /// Processor threads
-    #[arg(long)]
+    #[arg(long, value_parser = super::threads)]
     pub threads: Option<usize>,
     /// Where run folders are made (default: runs/ beside the pipeline file)
     #[arg(long)]
@@ -104,17 +104,20 @@ pub fn own(folder: &Path) -> Result<RunLock, Refusal> {
     RunLock::take(folder).map_err(words)
 }
 
-/// Prepares with a bar.
-pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, signals: &Signals) -> Result<Launch, Fault> {
+/// Prepares with a bar, as long as `goes_on` says so.
+pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, goes_on: &dyn Fn() -> bool) -> Result<Launch, Fault> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("preparing data {bar:30} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let launch = Launch::new(pipeline, base, folder, &mut |progress| {
         bar.set_position((progress.share * 1000.0) as u64);
         bar.set_message(format!("{} tokens", crate::show::words::count(progress.tokens as f64)));
-        !asked_to_stop(folder, signals)
+        goes_on()
     });
     bar.finish_and_clear();
+    if let Ok(Launch { note: Some(note), .. }) = &launch {
+        eprintln!("{note}");
+    }
     launch
 }
 
@@ -159,7 +162,7 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
         // A word that was meant for an earlier process; to one that died, this process is the same.
         control::forget(&folder.join("CONTROL"));
     }
-    let launch = match launch(pipeline, base, folder, &signals) {
+    let launch = match launch(pipeline, base, folder, &|| !asked_to_stop(folder, &signals)) {
         Err(fault) if fault.kind == FaultKind::Stopped => return Ok(stopped_early(&signals, again)),
         other => other.map_err(words)?,
     };
@@ -263,6 +266,8 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
             let folder = shell(&folder.display().to_string());
             eprintln!("next: pleach chat {folder}   or   pleach generate {folder} --prompt \"...\"");
         }
+        // What cannot be done so cannot be done by the same command either: the reason follows.
+        RunEnd::Failed(fault) if fault.kind == FaultKind::Refused => {}
         _ => eprintln!("go on with: {again}"),
     }
 }

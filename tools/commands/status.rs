@@ -25,7 +25,8 @@ pub struct Args {
 pub fn run_folder(named: Option<&Path>) -> Result<PathBuf, Refusal> {
     let what = "could not find the run";
     if let Some(folder) = named {
-        if folder.join("journal.jsonl").is_file() {
+        // A run that still prepares its data has no journal, but a process that owns it.
+        if folder.join("journal.jsonl").is_file() || RunLock::owner(folder).is_some() {
             return Ok(folder.to_path_buf());
         }
         let detail = format!("{} has no journal.jsonl", folder.display());
@@ -36,7 +37,9 @@ pub fn run_folder(named: Option<&Path>) -> Result<PathBuf, Refusal> {
         .flatten()
         .filter_map(|entry| {
             let folder = entry.ok()?.path();
-            let changed = folder.join("journal.jsonl").metadata().ok()?.modified().ok()?;
+            let since = |name: &str| folder.join(name).metadata().ok()?.modified().ok();
+            let owned = || RunLock::owner(&folder).and_then(|_| since("lock.pid"));
+            let changed = since("journal.jsonl").or_else(owned)?;
             Some((changed, folder))
         })
         .collect();
@@ -75,7 +78,9 @@ pub fn run(args: &Args) -> Answer {
         return Ok(0);
     }
     println!("{}: {}", standing.run, standing.state);
-    println!("{} step {} of {}", standing.stage, standing.step, standing.steps);
+    if !standing.stage.is_empty() {
+        println!("{} step {} of {}", standing.stage, standing.step, standing.steps);
+    }
     let curves = Curves::of(&events);
     print!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
     if let Some((loss, step)) = standing.best {
@@ -136,6 +141,7 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
     }
     out.state = match (pid, paused, ended) {
         (Some(pid), Some(why), _) => format!("paused by process {pid}: {why}"),
+        (Some(pid), None, _) if events.is_empty() => format!("preparing its data in process {pid}"),
         (Some(pid), None, _) => format!("running in process {pid}"),
         (None, _, Some((how, _))) if how == "finished" => "finished".into(),
         (None, _, Some((how, why))) => format!("{how}: {why}; resumable with `pleach run`"),

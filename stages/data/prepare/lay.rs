@@ -25,7 +25,12 @@ enum Rule {
 }
 
 /// Lays both splits out from the journal's files.
-pub(super) fn out(journal: Journal, options: &PrepareOptions, separate: bool) -> Result<Prepared, Fault> {
+pub(super) fn out(
+    journal: Journal,
+    options: &PrepareOptions,
+    separate: bool,
+    recipe: &blake3::Hasher,
+) -> Result<Prepared, Fault> {
     let rule = choose(&journal, options, separate)?;
     let create = |split| CacheWriter::create(&split_path(&journal.folder, split), journal.width, journal.fingerprint);
     let (mut train, mut validation) = (create(Split::Train)?, create(Split::Validation)?);
@@ -56,8 +61,11 @@ pub(super) fn out(journal: Journal, options: &PrepareOptions, separate: bool) ->
         train_documents: train.documents,
         validation_tokens: validation.tokens,
         validation_documents: validation.documents,
+        documents: state.documents,
         text: state.text,
         empty: state.empty,
+        recipe: recipe.finalize().to_hex().to_string(),
+        content: state.content.clone(),
     })
 }
 

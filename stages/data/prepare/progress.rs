@@ -40,10 +40,16 @@ pub struct Prepared {
     pub validation_tokens: u64,
     /// Documents to validate on.
     pub validation_documents: u64,
+    /// Documents with text in all; one that is cut in two, to train and to validate on, counts once.
+    pub documents: u64,
     /// Bytes of text in all documents.
     pub text: u64,
     /// Documents left out because they hold no text.
     pub empty: u64,
+    /// Digest of tokenizer and options, in hexadecimal.
+    pub recipe: String,
+    /// Digest of the text of all parts in order, whatever their files are called, in hexadecimal.
+    pub content: String,
 }
 
 const RECORD: &str = "prepared.json";
@@ -52,13 +58,21 @@ impl Prepared {
     /// What an earlier call left complete and undamaged in `folder`, if it was made from the same things.
     pub(super) fn find(folder: &Path, fingerprint: &[u8; 32]) -> Option<Prepared> {
         let found = Prepared::load(folder).ok()?;
-        let same = found.fingerprint == blake3::Hash::from(*fingerprint).to_hex().as_str();
+        (found.is_of(fingerprint) && found.sound()).then_some(found)
+    }
+
+    /// Was it made from the things of this fingerprint?
+    pub(super) fn is_of(&self, fingerprint: &[u8; 32]) -> bool {
+        self.fingerprint == blake3::Hash::from(*fingerprint).to_hex().as_str()
+    }
+
+    /// Are both caches whole, and the ones that belong to this record?
+    pub(super) fn sound(&self) -> bool {
         let whole = |split| {
-            let cache = super::open_split(folder, split)?;
-            cache.verify().map(|()| cache.header().fingerprint == *fingerprint)
+            let cache = super::open_split(&self.folder, split)?;
+            cache.verify().map(|()| self.is_of(&cache.header().fingerprint))
         };
-        let sound = [Split::Train, Split::Validation].into_iter().all(|split| whole(split).unwrap_or(false));
-        (same && sound).then_some(found)
+        [Split::Train, Split::Validation].into_iter().all(|split| whole(split).unwrap_or(false))
     }
 
     /// Reads what stands in a prepared folder, unverified.
@@ -83,13 +97,18 @@ impl Prepared {
         Ok(())
     }
 
-    /// Refuses a corpus that cannot fill one row of `context` inputs.
+    /// Refuses a corpus that cannot fill one row of `context` inputs, or in which no token follows another.
     ///
     /// # Errors
     /// The refusal, with both lengths.
     pub fn check(&self, context: usize) -> Result<(), Refusal> {
         if self.train_tokens > context as u64 {
-            return Ok(());
+            if self.train_tokens > self.train_documents {
+                return Ok(());
+            }
+            let detail = format!("{} documents of one token each", self.train_documents);
+            let hint = "give longer documents, or set boundaries = false to lay them into one stream";
+            return Err(Refusal::new("nothing in the corpus can be predicted", detail, hint));
         }
         let detail = format!(
             "{} tokens to train on; one row of context {context} takes {} (the last is only a target)",
@@ -102,6 +121,12 @@ impl Prepared {
         };
         Err(Refusal::new(TOO_SHORT, detail, hint))
     }
+}
+
+/// The digest of the text of all parts up to one, from that of all before it.
+pub(super) fn chain(before: &str, part: &[u8; 32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(before.as_bytes()).update(part).finalize().to_hex().to_string()
 }
 
 const STATE: &str = "prepare.json";
@@ -122,6 +147,8 @@ pub(super) struct State {
     pub(super) text: u64,
     pub(super) part_text: u64,
     pub(super) empty: u64,
+    /// Digest of the text of all parts that are through, in hexadecimal.
+    pub(super) content: String,
     /// The document that is not yet complete.
     open: Document,
 }
@@ -197,6 +224,11 @@ impl Journal {
 
     pub(super) fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Takes in the digest of the text of a part that is through; noted with the next note.
+    pub(super) fn seal(&mut self, part: &[u8; 32]) {
+        self.state.content = chain(&self.state.content, part);
     }
 
     pub(super) fn tokens_path(&self) -> PathBuf {
