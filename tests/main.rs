@@ -10,6 +10,7 @@ mod gradients;
 mod kernels;
 mod kill;
 mod local;
+mod losses;
 mod naga;
 mod numbers;
 mod open;
