@@ -24,7 +24,7 @@ pub struct Completion {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Preference {
     /// -(1 - e) log sigmoid(beta D) - e log sigmoid(-beta D) (Rafailov et al. 2023). With e = 0 it is TRL's `sigmoid`;
-    /// label smoothing (Mitchell's conservative DPO) stood in TRL's DPO at 0.11, and stands in its CPO, the same formula.
+    /// label smoothing (Mitchell's conservative DPO) was in TRL's DPO at 0.11 and is, by the same formula, in its CPO.
     Sigmoid {
         /// Above 0.
         beta: f64,

@@ -13,7 +13,7 @@ use pleach_runtime::fault::Fault;
 pub enum Ties {
     /// Nothing: the pair is as if it were not there (InstructGPT and TRL train on no ties).
     Drop,
-    /// -1/2 [log sigmoid(d) + log sigmoid(-d)]: either order is equally likely, which pulls the scores together.
+    /// -1/2 (log sigmoid(d) + log sigmoid(-d)): either order is equally likely, which pulls the scores together.
     Half,
 }
 
@@ -86,7 +86,8 @@ pub fn rank(scores: &[f64], ranks: &[u32], margins: Option<&[f64]>, options: &Ra
     if options.form == Form::PlackettLuce {
         add_choices(&mut out, scores, ranks);
     }
-    finite("ranking loss", &[out.loss])?;
+    finite("ranking result", &[out.loss, out.margin_sum])?;
+    finite("derivative by a score", &out.derivatives)?;
     Ok(out)
 }
 
@@ -241,6 +242,7 @@ mod tests {
         assert_eq!(ask(&[1.0], &[1], None, pairs), FaultKind::Refused);
         assert_eq!(ask(&[], &[], None, pairs), FaultKind::Refused);
         assert_eq!(ask(&[1.0, f64::NAN], &[1, 2], None, pairs), FaultKind::Numbers);
+        assert_eq!(ask(&[1e308, -1e308], &[1, 2], None, pairs), FaultKind::Numbers);
         assert_eq!(ask(&[1.0, 2.0], &[1], None, pairs), FaultKind::Actor);
         assert_eq!(ask(&[1.0, 2.0], &[1, 2], Some(&[0.1, 0.2]), pairs), FaultKind::Actor);
         assert_eq!(ask(&[1.0, 2.0], &[1, 2], Some(&[0.1]), choices), FaultKind::Refused);

@@ -38,7 +38,7 @@ pub struct Advantages {
 pub fn advantages(rewards: &[f64], weights: &[f64], group: usize, scale: Scale) -> Result<Advantages, Fault> {
     finite("reward weight", weights)?;
     let functions = weights.len();
-    if functions == 0 || group == 0 || rewards.is_empty() || rewards.len() % (functions * group) != 0 {
+    if functions == 0 || group == 0 || rewards.is_empty() || !rewards.len().is_multiple_of(functions * group) {
         let what = format!("{} rewards for groups of {group} and {functions} functions", rewards.len());
         return Err(Fault::new(FaultKind::Actor, what));
     }

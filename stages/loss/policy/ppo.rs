@@ -267,6 +267,7 @@ pub fn clipped(batch: &Minibatch, options: &Ppo) -> Result<Clipped, Fault> {
     finite("derivative by a log-probability", &out.dpolicy)?;
     out.metrics.push(metric("loss/policy_avg", policy_loss));
     out.metrics.push(metric("loss/value_avg", value_loss));
+    out.metrics.iter().try_for_each(|(name, value)| finite(name, &[*value]))?;
     Ok(out)
 }
 
@@ -460,6 +461,9 @@ mod tests {
             returns: &[0.0],
         };
         assert_eq!(clipped(&far, &Ppo::default()).expect_err("infinite").kind, FaultKind::Numbers);
+        // The clip holds the loss, but a ratio that is no number is still told.
+        let up = Minibatch { advantages: &[1.0], ..far };
+        assert_eq!(clipped(&up, &Ppo::default()).expect_err("infinite").kind, FaultKind::Numbers);
         let none = Minibatch { policy: &[], old_policy: &[], advantages: &[], ..far };
         assert_eq!(clipped(&none, &Ppo::default()).expect_err("empty").kind, FaultKind::Refused);
     }
