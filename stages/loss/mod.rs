@@ -1,3 +1,7 @@
 //! Objectives: plain functions of the head's numbers.
 
 pub mod next_token;
+mod numeric;
+pub mod policy;
+pub mod preference;
+pub mod ranking;

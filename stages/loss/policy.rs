@@ -1,0 +1,4 @@
+//! Policy objectives: what a completion was worth, and how far one minibatch may move the policy towards it.
+
+pub mod group;
+pub mod ppo;
