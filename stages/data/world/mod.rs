@@ -6,6 +6,7 @@
 //! - [`Stories`]: the general level, for pretraining;
 //! - [`Parser`] and [`sentences`]: does a text belong to the world, and is it true? [`claims`]: what does any text
 //!   state in passing?
+//! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -22,6 +23,7 @@
 mod claims;
 pub mod facts;
 mod grammar;
+pub mod manuals;
 mod parse;
 mod rules;
 mod stories;

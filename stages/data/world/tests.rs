@@ -1,5 +1,6 @@
 //! Tests of the levels above the stories: splits are disjoint, answers are right, checkers are strict, seeds decide.
 
+mod manuals;
 
 use super::Stories;
 use crate::data::{Corpus, Source, Tokenizer, TrainOptions, Vocabulary};
