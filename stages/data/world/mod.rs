@@ -7,6 +7,7 @@
 //! - [`Parser`] and [`sentences`]: does a text belong to the world, and is it true? [`claims`]: what does any text
 //!   state in passing?
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
+//! - [`tasks`]: notes to JSON, for fine-tuning;
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -27,6 +28,7 @@ pub mod manuals;
 mod parse;
 mod rules;
 mod stories;
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod wording;

@@ -1,6 +1,7 @@
 //! Tests of the levels above the stories: splits are disjoint, answers are right, checkers are strict, seeds decide.
 
 mod manuals;
+mod tasks;
 
 use super::Stories;
 use crate::data::{Corpus, Source, Tokenizer, TrainOptions, Vocabulary};
