@@ -8,6 +8,7 @@
 //!   state in passing?
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //! - [`tasks`]: notes to JSON, for fine-tuning;
+//! - [`instructions`]: many kinds of instruction as messages, for instruction tuning;
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -24,6 +25,7 @@
 mod claims;
 pub mod facts;
 mod grammar;
+pub mod instructions;
 pub mod manuals;
 mod parse;
 mod rules;

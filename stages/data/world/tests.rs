@@ -1,5 +1,6 @@
 //! Tests of the levels above the stories: splits are disjoint, answers are right, checkers are strict, seeds decide.
 
+mod instructions;
 mod manuals;
 mod tasks;
 
