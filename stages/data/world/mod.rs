@@ -9,6 +9,7 @@
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //! - [`tasks`]: notes to JSON, for fine-tuning;
 //! - [`instructions`]: many kinds of instruction as messages, for instruction tuning;
+//! - [`preferences`]: prompts to rank answers of, the world's own judgement of any answer, and a simulated rater.
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -28,6 +29,7 @@ mod grammar;
 pub mod instructions;
 pub mod manuals;
 mod parse;
+pub mod preferences;
 mod rules;
 mod stories;
 pub mod tasks;

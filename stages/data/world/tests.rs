@@ -2,10 +2,16 @@
 
 mod instructions;
 mod manuals;
+mod preferences;
 mod tasks;
 
-use super::Stories;
+use super::instructions::{Dialogue, Instructions};
+use super::manuals::Manuals;
+use super::preferences::Prompts;
+use super::tasks::Notes;
+use super::{Side, Stories};
 use crate::data::{Corpus, Source, Tokenizer, TrainOptions, Vocabulary};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// The first 16 digits of the BLAKE3 hash of lines: a change of what a seed writes has to be meant.
@@ -31,6 +37,25 @@ fn tokenizer() -> &'static Tokenizer {
 /// Words of a text in lower case, without marks.
 fn words(text: &str) -> Vec<String> {
     super::wording::plain_words(text)
+}
+
+/// What a model has read in the stories is most of what it reads later.
+#[test]
+fn the_levels_speak_the_language_of_the_stories() {
+    let known: BTreeSet<String> = Stories::new(1).take(3000).flat_map(|story| words(&story)).collect();
+    let share = |texts: Vec<String>| {
+        let all: Vec<String> = texts.iter().flat_map(|text| words(text)).collect();
+        all.iter().filter(|word| known.contains(*word)).count() as f64 / all.len() as f64
+    };
+    let said = |dialogue: Dialogue| dialogue.messages.into_iter().map(|message| message.content);
+    let shares = [
+        share(Manuals::new(1).take(200).collect()),
+        share(Notes::new(1, Side::Seen).take(500).map(|record| record.note).collect()),
+        share(Instructions::new(1, Side::Seen).take(1000).flat_map(said).collect()),
+        share(Prompts::new(1, Side::Seen).take(1000).map(|prompt| prompt.text).collect()),
+    ];
+    let least = [0.65, 0.8, 0.8, 0.8];
+    assert!(shares.iter().zip(least).all(|(share, least)| *share > least), "{shares:?}");
 }
 
 #[test]
