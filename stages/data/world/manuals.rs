@@ -5,7 +5,7 @@
 //! a row and where it is stored; for each of the 8 pests a remedy. The first four are the world's own ([`super::facts`]
 //! keeps them from the stories); the others are assigned by the seed, so that another seed is another domain.
 //!
-//! A page has 40 to 180 words. Among the pages `40 n .. 40 (n + 1)` each fact is told at least once, and each time in
+//! A page has 40 to 100 words, at most 230 tokens of a vocabulary of 1024. Among the pages `40 n .. 40 (n + 1)` each fact is told at least once, and each time in
 //! one of 8 wordings; 2 more wordings a kind of fact are kept for the cloze. Every sentence of a manual has a word of
 //! [`MARKERS`], and no sentence of a story has one, by its grammar: a test proves it.
 
@@ -128,7 +128,7 @@ impl Manuals {
 
     /// Page `number`: on one plant, on one kind of fact for eight plants, or on the remedies.
     pub fn page(&self, number: u64) -> String {
-        let place = Permutation::new(CYCLE, self.seed ^ DOMAIN ^ number / CYCLE).at(number % CYCLE) as usize;
+        let place = Permutation::new(CYCLE, self.seed ^ DOMAIN ^ (number / CYCLE)).at(number % CYCLE) as usize;
         let mut dice = Dice::new(self.seed, number);
         let (title, about) = match place {
             _ if place < PLANTS.len() => {
@@ -179,7 +179,7 @@ impl Manuals {
 
     fn question(&self, index: usize, fact: &Fact) -> Cloze {
         let mut dice = Dice::new(self.seed ^ CLOZE, index as u64);
-        let told = (index / self.facts.len() + index) % 2 == 0;
+        let told = (index / self.facts.len() + index).is_multiple_of(2);
         let kind = fact.attribute as usize;
         let wordings = if told { TOLD[kind] } else { ASKED[kind] };
         let ends: Vec<&&str> = wordings.iter().filter(|wording| asks(wording)).collect();

@@ -1,5 +1,7 @@
 //! Tests of the levels above the stories: splits are disjoint, answers are right, checkers are strict, seeds decide.
 
+#![allow(clippy::unwrap_used)]
+
 mod instructions;
 mod manuals;
 mod preferences;

@@ -33,7 +33,7 @@ fn list(dice: &mut Dice) -> Slots {
 fn items(slots: &Slots) -> Option<Vec<&str>> {
     let items: Vec<&str> = slots.get("list").split(", ").collect();
     let known = |item: &&str| (0..4).any(|which| table(which).contains(item));
-    (items.len() > 1 && items.iter().all(|item| known(item))).then_some(items)
+    (items.len() > 1 && items.iter().all(known)).then_some(items)
 }
 
 fn stop(text: &str) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Every kind answers what it asks, its checker is strict, and its test wordings are its own.
 
 use super::super::Side;
-use super::super::instructions::{Instructions, kind_by_name, kinds, recognise, score};
+use super::super::instructions::{Dialogue, Instructions, kind_by_name, kinds, recognise, score};
 use super::{hash, tokenizer, words};
 use crate::data::random::Dice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,59 @@ fn corrupted_answers_are_refused() {
     // A verdict may come with another sentence, as long as that is true, and friendship goes both ways.
     let open = ["does_grow", "does_eat", "friend"];
     assert!(passed.keys().all(|name| open.contains(name)), "{passed:?}");
+}
+
+/// Kinds with one right answer refuse every damage to it.
+#[test]
+fn damaged_answers_are_refused() {
+    let exact = [
+        "sort",
+        "reverse",
+        "join",
+        "remove",
+        "capitals",
+        "small_letters",
+        "plural",
+        "singular",
+        "article",
+        "opposite",
+        "repeat",
+        "pronoun",
+        "past",
+        "negate",
+        "question",
+        "replace_name",
+        "recolour",
+        "repair",
+        "shorten",
+        "correct_fact",
+    ];
+    let mut damages = 0;
+    for name in exact {
+        let kind = kind_by_name(name).unwrap();
+        for number in 0..60 {
+            let mut dice = Dice::new(11, number);
+            let (prompt, answer) = kind.draw(Side::Seen, &mut dice);
+            let parts: Vec<&str> = answer.split(' ').collect();
+            let at = dice.below(parts.len());
+            let mut swapped = parts.clone();
+            swapped.swap(at, (at + 1) % parts.len());
+            let damaged = [
+                swapped.join(" "),
+                [&parts[..at], &parts[at + 1..]].concat().join(" "),
+                [&parts[..=at], &parts[at..]].concat().join(" "),
+                format!("{answer} {answer}"),
+                answer[..answer.len().saturating_sub(2)].to_owned(),
+                answer.replacen(parts[at], "zebra", 1),
+                if name == "small_letters" { answer.to_uppercase() } else { answer.to_lowercase() + "x" },
+            ];
+            for damaged in damaged.iter().filter(|damaged| **damaged != answer) {
+                assert_eq!(score(name, &prompt, damaged), 0.0, "{name}: {prompt} {damaged}");
+                damages += 1;
+            }
+        }
+    }
+    assert!(damages > 6000, "{damages}");
 }
 
 #[test]
@@ -127,6 +180,9 @@ fn dialogues_have_turns_and_manners_and_are_scored() {
 fn answers_are_short_and_seeds_decide() {
     let tokenizer = tokenizer();
     let length = |text: &str| tokenizer.encode(text).unwrap().len();
+    let whole = |dialogue: Dialogue| dialogue.messages.iter().map(|message| length(&message.content)).sum::<usize>();
+    let longest = Instructions::new(9, Side::Seen).take(2000).map(whole).max();
+    assert!(longest <= Some(180), "{longest:?} tokens in a dialogue");
     let dialogues = Instructions::new(8, Side::Unseen).take(1500);
     let longest = dialogues.map(|dialogue| (length(dialogue.answer()), dialogue.answer().to_owned())).max().unwrap();
     assert!(longest.0 <= 40, "{longest:?}");

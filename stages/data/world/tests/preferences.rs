@@ -1,7 +1,7 @@
 //! The gold score knows good from bad, the simulated rater errs as often as it says, and the sides are disjoint.
 
-use super::super::Side;
 use super::super::preferences::{Class, Flag, NOISE, Prompt, Prompts, SimulatedRater};
+use super::super::{Side, Stories, sentences};
 use super::{hash, tokenizer, words};
 use crate::data::random::Dice;
 use std::collections::BTreeSet;
@@ -109,6 +109,27 @@ fn any_text_can_be_judged() {
     assert!(scores.windows(2).all(|pair| pair[0] > pair[1]), "{scores:?}");
 }
 
+/// What a model says that has only read stories is rarely what was asked, and never gold by refusing or hedging alike.
+#[test]
+fn sentences_of_stories_and_one_answer_for_all_are_no_gold() {
+    let story: Vec<String> = Stories::new(5).take(60).flat_map(|story| owned(sentences(&story))).collect();
+    let (mut right, mut total) = (0, 0);
+    let hedge = "I will not help with that, because it is wrong. Nobody can know that. All people are different.";
+    let mut hedged = 0.0;
+    for (number, prompt) in Prompts::new(12, Side::Seen).take(2000).enumerate() {
+        let gold = prompt.gold(&story[number * 7 % story.len()]);
+        right += usize::from(gold.on_task.value > 0.5);
+        hedged += prompt.gold(hedge).on_task.value;
+        total += 1;
+    }
+    assert!(right * 100 <= total * 2, "{right} of {total} sentences by chance");
+    assert!(hedged / f64::from(total as u32) < 0.3, "{hedged} for the same answer to everything");
+}
+
+fn owned(parts: Vec<&str>) -> Vec<String> {
+    parts.into_iter().map(str::to_owned).collect()
+}
+
 /// A perfect judge agrees with the rater on 90 % of the untied pairs, whatever the number of answers.
 #[test]
 fn the_noise_sets_the_ceiling() {
@@ -163,6 +184,8 @@ fn equal_answers_are_ties_and_rankings_say_who_made_them() {
 fn answers_are_short_and_seeds_decide() {
     let tokenizer = tokenizer();
     let length = |text: &str| tokenizer.encode(text).unwrap().len();
+    let longest = Prompts::new(1, Side::Seen).take(1000).map(|prompt| length(&prompt.text)).max();
+    assert!(longest <= Some(60), "{longest:?} tokens in a prompt");
     let good = Prompts::new(1, Side::Unseen).take(500).map(|prompt| prompt.good(&mut Dice::new(1, 1)));
     let longest = good.map(|answer| (length(&answer), answer)).max().unwrap();
     assert!(longest.0 <= 40, "{longest:?}");

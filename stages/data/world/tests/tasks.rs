@@ -46,6 +46,8 @@ fn answers_are_short_and_seeds_decide() {
     let tokenizer = tokenizer();
     let longest = Notes::new(3, Side::Seen).take(500).map(|record| tokenizer.encode(&record.json).unwrap().len()).max();
     assert!(longest <= Some(40), "{longest:?} tokens");
+    let longest = Notes::new(3, Side::Seen).take(500).map(|record| tokenizer.encode(&record.note).unwrap().len()).max();
+    assert!(longest <= Some(40), "{longest:?} tokens in a note");
     assert_eq!(Notes::new(4, Side::Seen).nth(9), Some(Notes::new(4, Side::Seen).record(9)));
     assert_eq!(hash(Notes::new(1, Side::Seen).take(500).map(|record| record.line())), "0ef7bb370270107c");
     assert_eq!(hash(Notes::new(1, Side::Unseen).take(500).map(|record| record.line())), "ec47502940881d48");
