@@ -1,8 +1,9 @@
 //! Instructions: many kinds of small task in plain words, each with answers that code computes and checks.
 //!
-//! There are 60 kinds; a *kind* has eight wordings for training and two that are kept for tests, and what fills them is
-//! drawn from the world's tables. [`score`] needs kind, prompt and answer alone: the prompt is read back through the
-//! wordings. A [`Dialogue`] is one to three turns of a user, in a third of them under a system message that asks for a manner. Answers have at most 20 words and 40 tokens, dialogues at most 180 tokens of a vocabulary of 1024.
+//! There are 60 kinds; a *kind* has eight wordings for training and two that are kept for tests, and what fills them
+//! is drawn from the world's tables. [`score`] needs kind, prompt and answer alone: the prompt is read back through
+//! the wordings. A [`Dialogue`] is one to three turns of a user, in a third of them under a system message that asks
+//! for a manner. Answers have at most 20 words and 40 tokens, dialogues at most 180 tokens of a vocabulary of 1024.
 
 mod knowledge;
 mod lists;

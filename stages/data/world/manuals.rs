@@ -2,12 +2,14 @@
 //!
 //! The domain has 200 facts: for each of the 27 plants its soil, the depth of its seeds, the days to the first sprout,
 //! its companion, the gap between two plants and the days between two waterings; for each of the 15 crops the kilos of
-//! a row and where it is stored; for each of the 8 pests a remedy. The first four are the world's own ([`super::facts`]
-//! keeps them from the stories); the others are assigned by the seed, so that another seed is another domain.
+//! a row and where it is stored; for each of the 8 pests a remedy. The first four are the world's own
+//! ([`super::facts`] keeps them from the stories); the others are assigned by the seed, so that another seed is
+//! another domain.
 //!
-//! A page has 40 to 100 words, at most 230 tokens of a vocabulary of 1024. Among the pages `40 n .. 40 (n + 1)` each fact is told at least once, and each time in
-//! one of 8 wordings; 2 more wordings a kind of fact are kept for the cloze. Every sentence of a manual has a word of
-//! [`MARKERS`], and no sentence of a story has one, by its grammar: a test proves it.
+//! A page has 40 to 100 words, at most 230 tokens of a vocabulary of 1024. Among the pages `40 n .. 40 (n + 1)` each
+//! fact is told at least once, and each time in one of 8 wordings; 2 more wordings a kind of fact are kept for the
+//! cloze. Every sentence of a manual has a word of [`MARKERS`], and no sentence of a story has one, by its grammar: a
+//! test proves it.
 
 mod wordings;
 

@@ -4,7 +4,7 @@
 //! - [`facts`]: what is true; every level draws on the same tables;
 //! - `rules`: the frames of sentences, as data; `grammar`: what compiles them for writer and recogniser alike;
 //! - [`Stories`]: the general level, for pretraining;
-//! - [`Parser`] and [`sentences`]: does a text belong to the world, and is it true? [`claims`]: what does any text
+//! - [`Parser`] and [`sentences`]: does a text belong to the world, and is it true? [`claims()`]: what does any text
 //!   state in passing?
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //! - [`tasks`]: notes to JSON, for fine-tuning;
