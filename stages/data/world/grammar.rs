@@ -179,7 +179,7 @@ fn spell(kind: Kind, id: usize, form: &str) -> Option<String> {
 }
 
 /// "a rose", "an iris".
-fn article(noun: &str) -> String {
+pub(super) fn article(noun: &str) -> String {
     let an = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} {noun}", if an { "an" } else { "a" })
 }
