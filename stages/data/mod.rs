@@ -33,6 +33,7 @@ mod glob;
 mod json;
 mod prepare;
 pub mod random;
+pub mod records;
 mod source;
 mod stream;
 mod text;
