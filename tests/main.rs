@@ -20,5 +20,6 @@ mod resolved;
 mod store;
 mod supervise;
 mod supervise_policy;
+mod templates;
 mod tidy;
 mod world;

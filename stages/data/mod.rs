@@ -36,6 +36,7 @@ pub mod random;
 pub mod records;
 mod source;
 mod stream;
+pub mod template;
 mod text;
 pub mod tokenizer;
 mod vocabulary;
