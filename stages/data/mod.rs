@@ -30,7 +30,9 @@
 mod cache;
 mod corpus;
 mod glob;
+pub mod inspect;
 mod json;
+pub mod mask;
 mod prepare;
 pub mod random;
 pub mod records;
