@@ -1,6 +1,10 @@
 //! Chat templates against transformers' own renderings, byte for byte (tools/oracle/templates.py).
 
+use pleach::data::inspect::Sample;
+use pleach::data::mask::{ChatEncoder, Turns};
+use pleach::data::records::{Conversation, Message, Role};
 use pleach::data::template::{Scene, Template};
+use pleach::data::tokenizer::{Tokenizer, TrainOptions, train};
 use serde_json::{Map, Value};
 
 fn golden() -> Value {
@@ -62,6 +66,37 @@ fn every_rendering_is_that_of_transformers() {
     assert!(same > 200 && raised > 10, "{same} the same, {raised} raised");
 }
 
+/// What is not there, by the beginning of the expression: filters that no chat template was seen to use.
+const DIFFERENT: [&str; 1] = ["{{ text | wordcount }}"];
+
+#[test]
+fn small_things_are_done_as_jinja_does_them() {
+    let golden = golden();
+    let variables = golden["variables"].as_object().unwrap();
+    let mut wrong = Vec::new();
+    for one in golden["expressions"].as_array().unwrap() {
+        let source = one["source"].as_str().unwrap();
+        let messages = vec![serde_json::json!({"role": "user", "content": "a"})];
+        let scene = Scene { messages, variables: variables.clone(), ..Scene::default() };
+        let ours = Template::new("one", source, Vec::new()).and_then(|template| template.render(&scene));
+        let right = match (&ours, one["text"].as_str()) {
+            (Ok(ours), Some(theirs)) => ours == theirs,
+            (Err(_), None) => true,
+            _ => false,
+        };
+        if right == DIFFERENT.iter().any(|known| source.starts_with(known)) {
+            let ours = ours.unwrap_or_else(|refusal| refusal.detail);
+            wrong.push(format!("{source}\n   ours {ours:?}\n theirs {} {}", one["text"], one["error"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ, or no longer differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_built_in_template_is_the_one_that_was_rendered() {
+    assert_eq!(golden()["templates"]["built-in"].as_str(), Some(pleach::data::template::CHATML));
+}
+
 #[test]
 fn what_a_template_raises_is_told_in_its_words() {
     let golden = golden();
@@ -97,4 +132,58 @@ fn generation_blocks_are_where_transformers_says() {
         blocks += ours.len();
     }
     assert!(blocks > 20, "{blocks} blocks");
+}
+
+/// The learnt text of a conversation, a part for each turn.
+fn learnt(encoder: &ChatEncoder, tokenizer: &Tokenizer, conversation: &Conversation) -> Result<Vec<String>, String> {
+    let encoded = encoder.conversation(conversation).map_err(|refusal| refusal.what + ": " + &refusal.detail)?;
+    let bos = encoded.ids.iter().take_while(|&&id| Some(id) == tokenizer.bos()).count();
+    assert_eq!(bos, 1, "BOS at the beginning");
+    let pieces = Sample::of("", &encoded, tokenizer).pieces;
+    Ok(pieces.into_iter().filter(|piece| piece.trained).map(|piece| piece.text).collect())
+}
+
+#[test]
+fn each_template_has_the_mask_that_its_shape_allows() {
+    let golden = golden();
+    let marks = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"];
+    let more = ["<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>", "<|end|>", "<|END_OF_TURN_TOKEN|>"];
+    let last = ["<|START_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|USER_TOKEN|>", "<|User|>", "<|Assistant|>"];
+    let marks = marks.iter().chain(&more).chain(&last).map(|mark| mark.to_string());
+    let marks = marks.chain(["<|end\u{2581}of\u{2581}sentence|>".to_owned()]).collect();
+    let options = TrainOptions { vocab: 300, marks, ..TrainOptions::default() };
+    let tokenizer = train(vec!["one two three four five six".repeat(9)], &options).unwrap();
+    let said = [(Role::User, "One"), (Role::Assistant, "Two"), (Role::User, "Three"), (Role::Assistant, "Four")];
+    let messages = said.iter().map(|(role, words)| Message::new(*role, *words)).collect();
+    let plain = Conversation { messages, ..Conversation::default() };
+    let ends = [
+        ("chatml", ["Two<|im_end|>", "Four<|im_end|>"]),
+        ("llama-2", [" Two </s>", " Four </s>"]),
+        ("llama-3", ["Two<|eot_id|>", "Four<|eot_id|>"]),
+        ("mistral", [" Two</s>", " Four</s>"]),
+        ("gemma", ["Two<end_of_turn>", "Four<end_of_turn>"]),
+        ("zephyr", ["Two</s>", "Four</s>"]),
+        ("phi", ["Two<|end|>", "Four<|end|>"]),
+        ("command", ["Two<|END_OF_TURN_TOKEN|>", "Four<|END_OF_TURN_TOKEN|>"]),
+        ("built-in", ["Two<|im_end|>", "Four<|im_end|>"]),
+    ];
+    for (name, expected) in ends {
+        let template = compiled(&golden, name);
+        let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);
+        assert_eq!(learnt(&encoder, &tokenizer, &plain), Ok(expected.map(String::from).to_vec()), "{name}");
+    }
+    // Qwen's shape takes the thinking out of old answers; DeepSeek's begins answers with thinking that they then lack.
+    for name in ["qwen", "deepseek"] {
+        let template = compiled(&golden, name);
+        let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);
+        let refusal = learnt(&encoder, &tokenizer, &plain).unwrap_err();
+        let named = format!("the chat template {name} changes what it has written before: at message 2: ");
+        assert!(refusal.starts_with(&named), "{refusal}");
+    }
+    // One exchange of Qwen's shape appends only: its answer begins with the thinking.
+    let messages = plain.messages[..2].to_vec();
+    let template = compiled(&golden, "qwen");
+    let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);
+    let one = learnt(&encoder, &tokenizer, &Conversation { messages, ..Conversation::default() });
+    assert_eq!(one, Ok(vec!["<think>\n\n</think>\n\nTwo<|im_end|>".to_owned()]));
 }

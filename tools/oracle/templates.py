@@ -5,7 +5,7 @@
 Pinned: transformers 5.23.0, Jinja2 3.1.6 (PyPI; no model, no network). The rendering goes through transformers' own
 `render_jinja_template`, so that its environment is the reference and not our reading of it.
 
-The ten templates are written for this test, after the shapes of the public ones: ChatML, Llama 2 (system inside the
+The templates are the program's own and ten written for this test, after the shapes of the public ones: ChatML, Llama 2 (system inside the
 first turn, BOS at each exchange), Llama 3 (headers, date, tools), Mistral (strict alternation, tools before the last
 question), Gemma (other role names, no system), Qwen (tools, thinking taken out of old turns), Zephyr, Phi (EOS at the
 end of every conversation), Command (documents, macros), DeepSeek (thinking, calls as tokens of their own). Together
@@ -15,7 +15,8 @@ blocks, raise_exception, strftime_now.
 
 templates.json: {"date": seconds, "specials": {...}, "templates": {name: text}, "conversations": {name: {...}},
 "cases": [{"template", "conversation", "prompt": bool, "text": rendered or null, "error": what was raised or null,
-"generation": [[from, to] in characters] or null}]}
+"generation": [[from, to] in characters] or null}],
+"variables": {...}, "expressions": [{"source", "text": rendered or null, "error": what was raised or null}]}
 """
 
 import argparse
@@ -347,6 +348,75 @@ title: {{ doc['title'] | default('untitled', true) | title }}
 
 TEMPLATES["deepseek"] = """{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set ns = namespace(is_first=false, is_tool=false, is_output_first=true, system_prompt='') %}{%- for message in messages %}{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}{{ bos_token }}{{ ns.system_prompt }}{%- for message in messages %}{%- if message['role'] == 'user' %}{%- set ns.is_tool = false -%}{{ '<|User|>' + message['content'] }}{%- endif %}{%- if message['role'] == 'assistant' and message['tool_calls'] %}{%- set ns.is_tool = false -%}{%- for tool in message['tool_calls'] %}{%- if loop.first %}{{ '<|Assistant|><|tool▁calls▁begin|><|tool▁call▁begin|>' + tool['type'] + '<|tool▁sep|>' + tool['function']['name'] + '\\n```json\\n' + tool['function']['arguments'] | tojson + '\\n```<|tool▁call▁end|>' }}{%- else %}{{ '\\n<|tool▁call▁begin|>' + tool['type'] + '<|tool▁sep|>' + tool['function']['name'] + '\\n```json\\n' + tool['function']['arguments'] | tojson(ensure_ascii=true) + '\\n```<|tool▁call▁end|>' }}{%- endif %}{%- endfor %}{{ '<|tool▁calls▁end|><|end▁of▁sentence|>' }}{%- endif %}{%- if message['role'] == 'assistant' and message['content'] is not none and not message['tool_calls'] %}{%- if ns.is_tool %}{{ '<|tool▁outputs▁end|>' + message['content'] + '<|end▁of▁sentence|>' }}{%- set ns.is_tool = false -%}{%- else %}{% set content = message['content'] %}{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}{{ '<|Assistant|>' + content + '<|end▁of▁sentence|>' }}{%- endif %}{%- endif %}{%- if message['role'] == 'tool' %}{%- set ns.is_tool = true -%}{%- if ns.is_output_first %}{{ '<|tool▁outputs▁begin|><|tool▁output▁begin|>' + message['content'] + '<|tool▁output▁end|>' }}{%- set ns.is_output_first = false %}{%- else %}{{ '\\n<|tool▁output▁begin|>' + message['content'] + '<|tool▁output▁end|>' }}{%- endif %}{%- endif %}{%- endfor -%}{% if ns.is_tool %}{{ '<|tool▁outputs▁end|>' }}{% endif %}{% if add_generation_prompt and not ns.is_tool %}{{ '<|Assistant|><think>\\n' }}{% endif %}"""
 
+# The program's own, which exported models carry.
+TEMPLATES["built-in"] = (Path(__file__).parents[2] / "stages/data/template/chatml.jinja").read_text(encoding="utf-8")
+
+# Small things that templates do, each a template of its own over the variables below.
+EXPRESSIONS = r"""
+{{ yes }}|{{ none }}|{{ half }}|{{ big }}|{{ missing }}|{{ list }}|{{ map }}
+{{ yes ~ '' }}|{{ none ~ '' }}|{{ half ~ '' }}|{{ list ~ '' }}
+{{ yes | string }}|{{ none | string }}|{{ list | string }}|{{ 3 | string }}
+{{ [yes, none, 'x'] | join('-') }}|{{ ['a', 1, 2.0] | join }}
+{{ 5 is sequence }}{{ text is string }}{{ text is sequence }}{{ text is iterable }}{{ text is mapping }}
+{{ list is string }}{{ list is sequence }}{{ list is iterable }}{{ list is mapping }}
+{{ map is string }}{{ map is sequence }}{{ map is iterable }}{{ map is mapping }}
+{{ none is none }}{{ none is defined }}{{ missing is defined }}{{ missing is none }}{{ yes is true }}{{ yes is boolean }}{{ 1 is number }}{{ 1 is integer }}{{ half is float }}
+{{ 'b' in text }}{{ 'name' in map }}{{ 2 in list }}{{ 'q' not in text }}{{ none in list }}
+{{ text[0] }}{{ text[-1] }}{{ text[1:3] }}{{ text[::-1] }}{{ text[:-1] }}
+{{ list[0] }}{{ list[-1] }}{{ list[1:] }}{{ list[::-1] }}{{ (list[5:] | length) }}
+{{ text.upper() }}{{ text.title() }}{{ text.capitalize() }}{{ 'A b'.lower() }}
+{{ ' a '.strip() }}|{{ ' a '.lstrip() }}|{{ ' a '.rstrip() }}|{{ 'xxaxx'.strip('x') }}|{{ '\n a\t'.strip() }}
+{{ 'a,b,c'.split(',') }}|{{ 'a,b,c'.split(',', 1) }}|{{ ' a  b '.split() }}|{{ 'a\nb'.splitlines() }}
+{{ 'a-b-c'.rsplit('-', 1) }}|{{ 'a-b-c'.rsplit('-') }}|{{ ' a b '.rsplit() }}|{{ 'abc'.removeprefix('a') }}|{{ 'abc'.removesuffix('b') }}
+{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith(('x', 'c')) }}{{ 'abcabc'.find('c') }}{{ 'abcabc'.rfind('c') }}{{ 'aXbX'.replace('X', 'yy', 1) }}{{ 'abab'.count('ab') }}
+{{ '%s is %d' | format('x', 3) }}|{{ '{} {}'.format('a', 1) }}
+{{ map.name }}|{{ map['name'] }}|{{ map.get('name') }}|{{ map.get('zzz', 'd') }}|{{ map.get('zzz') }}|{{ map.zzz }}
+{% for k, v in map.items() %}{{ k }}={{ v }};{% endfor %}|{{ map.keys() | list }}|{{ map.values() | list }}
+{% for k in map %}{{ k }};{% endfor %}|{{ map | length }}|{{ map | list }}
+{% for k, v in map | dictsort %}{{ k }}={{ v }};{% endfor %}|{% for k, v in map | items %}{{ k }};{% endfor %}
+{{ list | first }}{{ list | last }}{{ list | length }}{{ list | max }}{{ list | min }}{{ list | sum }}{{ list | reverse | list }}
+{{ people | map(attribute='name') | join(', ') }}|{{ people | selectattr('age') | list | length }}|{{ people | selectattr('age', 'gt', 3) | map(attribute='name') | list }}|{{ people | rejectattr('name', 'equalto', 'Bo') | list | length }}
+{{ people | groupby('age') | length }}|{{ people | sort(attribute='name') | map(attribute='name') | list }}|{{ list | sort(reverse=true) }}|{{ [3, 3, 1] | unique | list }}
+{{ text | trim }}|{{ text | upper }}|{{ text | title }}|{{ text | capitalize }}|{{ text | replace('b', 'BB') }}|{{ text | length }}|{{ text | list }}
+{{ 'a\nb\n\nc' | indent(2) }}|{{ 'a\nb' | indent(2, true) }}|{{ 'a\nb' | indent }}
+{{ missing | default('d') }}|{{ '' | default('d') }}|{{ '' | default('d', true) }}|{{ none | default('d', boolean=true) }}|{{ missing | d }}
+{{ '3' | int + 1 }}|{{ 'x' | int }}|{{ '2.5' | float }}|{{ 2.7 | int }}|{{ 2.5 | round }}|{{ 2.25 | round(1) }}|{{ -3 | abs }}|{{ none | int }}|{{ 'x' | int(7) }}|{{ 'x' | float(default=1.5) }}|{{ '2.9' | int }}|{{ yes | int }}|{{ ' 4 ' | int }}
+{{ 7 // 2 }}|{{ 7 / 2 }}|{{ 6 / 2 }}|{{ 7 % 3 }}|{{ -7 // 2 }}|{{ 2 ** 5 }}|{{ 1 + 2.0 }}|{{ 'a' * 3 }}|{{ [1] + [2] }}
+{{ 1 == 1.0 }}{{ 'a' == 'a' }}{{ [1] == [1] }}{{ {'a': 1} == {'a': 1} }}{{ none == false }}{{ true == 1 }}
+{{ 'a' if yes else 'b' }}|{{ 'a' if missing }}|{{ missing or 'x' }}|{{ '' or none or 'y' }}|{{ yes and 'z' }}|{{ not text }}
+{% for x in list %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.previtem }}{{ loop.nextitem }};{% endfor %}
+{% for x in list if x > 1 %}{{ loop.index }}:{{ x }};{% else %}none{% endfor %}{% for x in [] %}{% else %}empty{% endfor %}
+{% for x in list %}{% if x == 2 %}{% continue %}{% endif %}{% if x == 3 %}{% break %}{% endif %}{{ x }}{{ loop.cycle('a', 'b') }}{% endfor %}
+{% set ns = namespace(a=1, b='x') %}{% for x in list %}{% set ns.a = ns.a + x %}{% set c = x %}{% endfor %}{{ ns.a }}{{ ns.b }}{{ c }}
+{% set x %}block {{ text }}{% endset %}{{ x }}{% set a, b = 1, 2 %}{{ a }}{{ b }}
+{% macro m(a, b='d', c=none) %}[{{ a }}{{ b }}{{ c }}]{% endmacro %}{{ m('x') }}{{ m('x', c=1) }}{{ m(b=2, a=1) }}
+{% filter upper %}abc {{ text }}{% endfilter %}|{% with q = 5 %}{{ q }}{% endwith %}|{{ q }}
+{{ map | tojson }}|{{ list | tojson }}|{{ none | tojson }}|{{ yes | tojson }}|{{ half | tojson }}|{{ 'é<&\'"' | tojson }}
+{{ map | tojson(indent=2) }}|{{ [] | tojson(indent=2) }}|{{ {} | tojson }}|{{ [[], {}] | tojson(indent=1) }}
+{{ range(3) | list }}|{{ range(1, 7, 2) | list }}|{{ dict(a=1, b='x') }}|{{ {'a': 1, 2: 'b'} }}|{{ (1, 2) }}|{{ ('a',) }}
+{{ 'a' 'b' }}|{{ "q" ~ 'r' ~ 1 }}|{{ text ~ missing ~ 'x' }}|{{ 1 ~ 2 }}|{{ '<b>' }}|{{ '<b>' | e }}|{{ '<b>' | safe }}
+{{ missing.a }}
+{{ text + 1 }}
+{{ text + none }}
+{{ text + missing }}
+{{ list.append(4) }}{{ list }}
+{{ map.update({'x': 1}) }}{{ map }}
+{{ raise_exception('stop here') }}
+{{ undefined_function() }}
+{%- for m in people -%}  {{ m.name }}  {%- endfor -%}  end
+  {% if yes %}  in  {% endif %}  out
+{{ text.__class__ }}|{{ ().__class__ }}
+{{ text | wordcount }}|{{ text | center(9) }}|{{ 'a b c' | truncate(4) }}
+{{ [1, 2, 3, 4, 5] | batch(2) | list }}|{{ [1, 2, 3] | slice(2) | list }}|{{ ['b', 'A'] | sort }}|{{ ['b', 'A'] | sort(case_sensitive=true) }}
+{{ list | map('string') | join }}|{{ ['a', 'b'] | map('upper') | list }}|{{ list | select('gt', 1) | list }}|{{ list | reject('odd') | list }}
+{{ 1_000 }}|{{ 1e3 }}|{{ 0x1F }}|{{ 1.5e-7 }}|{{ 123456789012345678 }}|{{ 0.1 + 0.2 }}|{{ 1e22 }}|{{ 5 / 1 }}
+""".strip("\n").split("\n")
+
+VARIABLES = {
+    "yes": True, "none": None, "half": 0.5, "big": 1e16, "text": "abcb", "list": [1, 2, 3],
+    "map": {"name": "Ann", "b": [1, "it's"], "n": None}, "people": [{"name": "Bo", "age": 5}, {"name": "Al", "age": 0}],
+}
+
 
 def say(role: str, content, **more) -> dict:
     return {"role": role, "content": content, **more}
@@ -425,6 +495,18 @@ CONVERSATIONS = {
 }
 
 
+def expression(source: str) -> dict:
+    out = {"source": source, "text": None, "error": None}
+    try:
+        text, _ = chat_template_utils.render_jinja_template(
+            [[say("user", "a")]], chat_template=source, **json.loads(json.dumps(VARIABLES))
+        )
+        out["text"] = text[0]
+    except Exception as error:
+        out["error"] = str(error)
+    return out
+
+
 class Now(datetime.datetime):
     """The moment that strftime_now tells."""
 
@@ -458,7 +540,10 @@ def main() -> None:
         assert version(name) == wanted, f"{name} {version(name)} is here, {wanted} is pinned"
     chat_template_utils.datetime = Now
     cases = [case(t, c, p) for t in TEMPLATES for c in CONVERSATIONS for p in (False, True)]
-    golden = {"date": DATE, "specials": SPECIALS, "templates": TEMPLATES, "conversations": CONVERSATIONS, "cases": cases}
+    golden = {
+        "date": DATE, "specials": SPECIALS, "templates": TEMPLATES, "conversations": CONVERSATIONS, "cases": cases,
+        "variables": VARIABLES, "expressions": [expression(source) for source in EXPRESSIONS],
+    }
     lines = json.dumps(golden, ensure_ascii=False, indent=0).replace("\u2028", "\\u2028")
     arguments.file.write_text(lines + "\n", encoding="utf-8")
     print(len(cases), "cases,", sum(one["text"] is None for one in cases), "raised")
