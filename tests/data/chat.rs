@@ -88,3 +88,29 @@ fn qwens_own_template_is_taken_from_its_config() {
          <|im_start|>user\nd<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(text, expected);
 }
+
+#[test]
+fn spans_cover_the_text_under_every_kind_of_tokenizer() {
+    let text = "<s>Once  upon\n\n a time, \u{1F642} \u{e9}t\u{e9} - it's 12,345 <|im_start|>user\tx</s>  end ";
+    for name in ["tokenizers/smollm2/tokenizer.json.zst", "tokenizers/gpt2/tokenizer.json.zst", "models/stories260K"] {
+        let Some(path) = real(name) else { continue };
+        let tokenizer = match path.is_dir() {
+            true => Tokenizer::load(&path).unwrap(),
+            false => Tokenizer::from_json(&unpacked(&path), None).unwrap(),
+        };
+        let spans = tokenizer.encode_spans(text, &[]).unwrap();
+        assert_eq!(spans.ids, tokenizer.encode_marked(text).unwrap(), "{name}");
+        let mut end = 0;
+        for (range, id) in spans.ranges.iter().zip(&spans.ids) {
+            assert!(range.start <= end && range.end >= range.start, "{name}: {range:?} after {end}");
+            end = end.max(range.end);
+            // A token that is whole characters stands for exactly these.
+            if let Some(mark) = tokenizer.name(*id) {
+                assert_eq!(&text[range.clone()], mark, "{name}");
+            }
+        }
+        assert_eq!(end, text.len(), "{name}");
+        let plain = tokenizer.encode_spans(text, std::slice::from_ref(&(0..text.len()))).unwrap();
+        assert_eq!(plain.ids, tokenizer.encode(text).unwrap(), "{name}");
+    }
+}

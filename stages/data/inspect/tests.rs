@@ -1,4 +1,5 @@
 //! The figures of small data sets whose answers are known.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::data::inspect::personal::Kind;

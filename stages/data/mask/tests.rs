@@ -1,4 +1,5 @@
 //! Masks of known conversations, under templates of all manners.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::data::tokenizer::{TrainOptions, train};

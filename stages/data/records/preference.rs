@@ -28,10 +28,11 @@ pub(super) fn completion(map: &Object) -> Result<Completion, Wrong> {
     Ok(Completion { prompt, completion, tools: tools(map)? })
 }
 
-/// `question` and `answer`.
+/// `question` and `answer`: two turns, for nothing says how they would be joined as text.
 pub(super) fn question(map: &Object) -> Result<Completion, Wrong> {
-    let said = |key| text(map, key, "").map(|words| Said::Text(words.into()));
-    Ok(Completion { prompt: said("question")?, completion: said("answer")?, tools: None })
+    let said = |key, role| text(map, key, "").map(|words| Said::Messages(vec![Message::new(role, words)]));
+    let (prompt, completion) = (said("question", Role::User)?, said("answer", Role::Assistant)?);
+    Ok(Completion { prompt, completion, tools: None })
 }
 
 /// `prompt`, `completion` and `label`.

@@ -1,4 +1,5 @@
 //! Every shape of record, good and bad.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use pleach_runtime::fault::Fault;
