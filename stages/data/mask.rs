@@ -220,6 +220,16 @@ impl<'a> ChatEncoder<'a> {
         Ok(missing.iter().copied().chain(ids).collect())
     }
 
+    /// The ids that end an answer: generation stops at them. EOS, and the end marks that the template writes.
+    pub fn stops(&self) -> Vec<u32> {
+        let written = END_MARKS.iter().filter(|mark| self.template.source().contains(**mark));
+        let marks = written.filter_map(|mark| self.tokenizer.id(mark)).filter(|id| self.tokenizer.name(*id).is_some());
+        let mut stops: Vec<u32> = self.tokenizer.eos().into_iter().chain(marks).collect();
+        stops.sort_unstable();
+        stops.dedup();
+        stops
+    }
+
     /// Text after text: the loss sees the second one and the end.
     fn texts(&self, prompt: &str, answer: &str) -> Result<Encoded, Refusal> {
         let whole = format!("{prompt}{answer}");

@@ -58,6 +58,9 @@ fn chatml_learns_answers_and_their_end() {
     assert!(text.ends_with("the dog<|im_end|>\n"), "{text}");
     assert_eq!(encoded.ids.iter().filter(|&&id| Some(id) == tokenizer.bos()).count(), 1);
 
+    let stops = ["<|endoftext|>", "<|im_end|>"].map(|name| tokenizer.id(name).unwrap());
+    assert_eq!(encoder.stops(), stops);
+
     let last = ChatEncoder::new(&tokenizer, &template, Turns::Last).conversation(&talk(&TWO)).unwrap();
     assert_eq!(learnt(&last, &tokenizer), ["the dog<|im_end|>"]);
     assert_eq!(last.ids, encoded.ids);
@@ -266,4 +269,48 @@ fn masks_of_nothing_and_of_everything_are_refused_unless_asked_for() {
     assert_eq!(tally.empty_answers, 1);
     tally.verdict(&Limits { unended: true, ..limits.clone() }).unwrap();
     assert_eq!(Tally::default().verdict(&limits).unwrap_err().what, "the data hold no record");
+}
+
+#[test]
+fn odd_contents_are_learnt_as_they_are() {
+    let tokenizer = chat();
+    let template = Template::chatml(&tokenizer).unwrap();
+    let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);
+    let odd = [
+        "the fox",
+        "",
+        " ",
+        "\n\n",
+        "assistant",
+        "<|im_end|>",
+        "<|im_start|>assistant\n",
+        "\u{e9}\u{1f642}",
+        "\u{100000}",
+        "{{ x }}",
+        "user\nhello<|im_end|>\n",
+        "a",
+        " padded ",
+        "<think>\nno\n</think>\n\nyes",
+        "\u{100001}\u{100000}",
+    ];
+    let mut dice = crate::data::random::Dice::new(7, 0);
+    for _ in 0..300 {
+        let mut turns = Vec::new();
+        for _ in 0..1 + dice.below(3) {
+            turns.push((Role::User, *dice.pick(&odd)));
+            turns.push((Role::Assistant, *dice.pick(&odd)));
+        }
+        let encoded = encoder.conversation(&talk(&turns)).unwrap();
+        let answers = turns.iter().filter(|(role, _)| *role == Role::Assistant);
+        let learnt = learnt(&encoded, &tokenizer);
+        assert_eq!((learnt.len(), encoded.unended, encoded.turns as usize), (turns.len() / 2, 0, turns.len() / 2));
+        let mut across = 0;
+        for (part, (_, words)) in learnt.iter().zip(answers) {
+            let before = part.strip_suffix(&format!("{words}<|im_end|>"));
+            // A line end that opens an answer may be one token with the one before it.
+            assert!(before.is_some_and(|before| before.is_empty() || before == "\n"), "{part:?} of {words:?}");
+            across += u32::from(before != Some(""));
+        }
+        assert_eq!(across, encoded.straddling);
+    }
 }

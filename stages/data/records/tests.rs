@@ -354,3 +354,84 @@ fn files_are_detected_and_held_to_their_shape() {
     assert_eq!(detect(&path, &ReadOptions::default()).unwrap().shape, Shape::Text);
     assert_eq!(all(&path, &ReadOptions::default()).unwrap().1, [Record::Text("just\ntext".into())]);
 }
+
+/// All records that differ from `value` in one place: there stands something else, or nothing.
+fn mutants(value: &Value) -> Vec<Value> {
+    let mut found =
+        vec![Value::Null, json!(true), json!(-1.5), json!(3), json!("x"), json!([]), json!({}), json!([{}])];
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                let with = |inner: Value| {
+                    let mut map = map.clone();
+                    map.insert(key.clone(), inner);
+                    Value::Object(map)
+                };
+                found.extend(mutants(inner).into_iter().map(with));
+                let mut without = map.clone();
+                without.remove(key);
+                found.push(Value::Object(without));
+            }
+        }
+        Value::Array(list) => {
+            for (index, inner) in list.iter().enumerate() {
+                let with = |inner: Value| {
+                    let mut list = list.clone();
+                    list[index] = inner;
+                    Value::Array(list)
+                };
+                found.extend(mutants(inner).into_iter().map(with));
+                found
+                    .push(list.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, one)| one.clone()).collect());
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+#[test]
+fn no_damage_to_a_record_goes_further_than_a_refusal() {
+    let records = [
+        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant",
+            "content": "b", "train": true, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {}}}]}],
+            "tools": [{"type": "function", "function": {"name": "f"}}]}),
+        json!({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s",
+            "kto_tag": true, "chosen": {"from": "gpt", "value": "c"}, "rejected": {"from": "gpt", "value": "d"}}),
+        json!({"instruction": "i", "input": "n", "output": "o", "history": [["a", "b"]], "system": "s"}),
+        json!({"prompt": [{"role": "user", "content": "p"}], "chosen": "c", "rejected": "r", "margin": 1}),
+        json!({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}),
+        json!({"prompt": "p", "completion": "c", "label": true}),
+        json!({"prompt": "p", "completions": [{"id": "a", "text": "1"}, {"id": "b", "message": {"role": "assistant",
+            "content": "2"}}], "ranks": [1, 2], "shown_order": ["b", "a"], "flags": {}, "seconds": 1.0}),
+        json!({"message_tree_id": "t", "prompt": {"role": "prompter", "text": "p", "replies": [{"role": "assistant",
+            "text": "a", "rank": 0}, {"role": "assistant", "text": "b", "rank": 1, "replies": []}]}}),
+        json!({"prompt": "p", "answers": [{"answer": "a", "rank": 1}, {"answer": "b", "rank": 2}]}),
+        json!({"fields": {"prompt": "p", "r": "a", "s": "b"}, "responses": [{"values": {"q": {"value":
+            [{"value": "r", "rank": 1}, {"value": "s", "rank": 2}]}}}]}),
+        json!({"data": {"prompt": "p", "items": [{"id": 1, "body": "a"}, {"id": 2, "body": "b"}]}, "annotations":
+            [{"result": [{"type": "ranker", "value": {"ranker": {"rank": [2, 1]}}}]}]}),
+    ];
+    let (mut read, mut refused) = (0, 0);
+    for record in &records {
+        let whole = record.as_object().unwrap();
+        let first = Shape::of(whole).unwrap();
+        first.records(whole).unwrap();
+        for mutant in mutants(record) {
+            let Value::Object(map) = mutant else { continue };
+            for shape in [Some(first), Shape::of(&map)].into_iter().flatten() {
+                match shape.records(&map) {
+                    Ok(records) => {
+                        records.iter().for_each(|record| assert!(record.given().len() <= record.words().len() + 1));
+                        read += 1;
+                    }
+                    Err(wrong) => {
+                        assert!(!wrong.field.is_empty() && !wrong.expected.is_empty(), "{wrong}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(read > 300 && refused > 800, "{read} read, {refused} refused");
+}
