@@ -1,5 +1,6 @@
 //! Data: sources, tokenizers, preparing, and windows as a pure function.
 
+mod chat;
 mod prepare;
 mod sources;
 mod tokenizers;

@@ -28,5 +28,6 @@ mod resolved;
 mod store;
 mod supervise;
 mod supervise_policy;
+mod templates;
 mod tidy;
 mod world;

@@ -92,6 +92,8 @@ fn crates_stay_with_their_owners() {
         ("actix_rt::", &["runtime/supervise/"]),
         ("bincode::", &["runtime/store/format"]),
         ("tokenizers::", &["stages/data/tokenizer"]),
+        ("minijinja::", &["stages/data/template"]),
+        ("minijinja_contrib::", &["stages/data/template"]),
         ("std::sync::atomic", &["runtime/sync/"]),
         ("rayon::", &["runtime/device/cpu/", "stages/data/"]),
     ];

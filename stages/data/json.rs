@@ -47,7 +47,7 @@ impl RecordError {
 }
 
 /// The message of a JSON error without its place.
-fn words(error: &serde_json::Error) -> String {
+pub(crate) fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }

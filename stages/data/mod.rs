@@ -30,11 +30,15 @@
 mod cache;
 mod corpus;
 mod glob;
+pub mod inspect;
 mod json;
+pub mod mask;
 mod prepare;
 pub mod random;
+pub mod records;
 mod source;
 mod stream;
+pub mod template;
 mod text;
 pub mod tokenizer;
 mod vocabulary;

@@ -205,6 +205,19 @@ impl Growing<'_> {
 }
 
 fn json_lines(path: &Path, reader: &mut dyn BufRead, options: &TextOptions, sink: &mut Sink) -> Result<(), Fault> {
+    lines(path, reader, &mut |line, text| {
+        let found = super::json::field(text, &options.field);
+        let found = found.map_err(|error| error.refusal(path, &format!("line {line}"), &options.field))?;
+        cut(found, sink)
+    })
+}
+
+/// Hands each line that is not blank to `each`, with its number from 1; one line is in memory at a time.
+pub(crate) fn lines(
+    path: &Path,
+    reader: &mut dyn BufRead,
+    each: &mut dyn FnMut(u64, &str) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let (mut line, mut offset) = (0u64, 0u64);
     let mut bytes = Vec::new();
     loop {
@@ -225,9 +238,7 @@ fn json_lines(path: &Path, reader: &mut dyn BufRead, options: &TextOptions, sink
         let text = valid(path, &bytes, line, offset, true)?;
         let text = if line == 1 { text.strip_prefix('\u{FEFF}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
-            let found = super::json::field(text, &options.field);
-            let found = found.map_err(|error| error.refusal(path, &format!("line {line}"), &options.field))?;
-            cut(found, sink)?;
+            each(line, text)?;
         }
         offset += count as u64;
     }

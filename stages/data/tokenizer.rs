@@ -5,10 +5,12 @@
 
 mod bytes;
 mod chunks;
+mod spans;
 mod train;
 
 pub use chunks::Encoder;
 pub(crate) use chunks::is_seam;
+pub use spans::Spans;
 pub use train::{CHAT_MARKS, END_OF_TEXT, Split, TrainOptions, characters, train};
 
 use pleach_runtime::fault::{Fault, Refusal};
