@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::layout::{Key, POLICY, Streams, Which};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, Refusal};
 use crate::model::generate::{DecodeInputs, RECENT};
 use pleach_shaders::spec::Tick;
 use serde::{Deserialize, Serialize};
@@ -90,13 +90,14 @@ impl Engine {
             let problem = if prompt.is_empty() {
                 "is empty".to_string()
             } else if prompt.len() >= room {
-                format!("has {} tokens; there is room for {room} and one more must fit", prompt.len())
+                format!("has {} tokens; the context has room for {room}, and one more must fit", prompt.len())
             } else if prompt.iter().any(|&token| token >= vocab) {
                 format!("has a token outside the vocabulary of {vocab}")
             } else {
                 continue;
             };
-            return Err(Fault::new(FaultKind::Refused, format!("prompt {index} {problem}")));
+            let hint = "shorten it, or take a model with a longer context";
+            return Err(Refusal::new("a prompt cannot be continued", format!("prompt {index} {problem}"), hint).into());
         }
         let mut out = Vec::with_capacity(prompts.len());
         for (group, chunk) in prompts.chunks(self.layout.shapes.streams).enumerate() {
