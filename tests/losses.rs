@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 /// What a case is compared in: a name, what we have, what TRL has.
 type Compared = Vec<(String, f64, f64)>;
 
+/// How a family's case is run.
+type Run = fn(&Value) -> Compared;
+
 /// Every family, how it is run, and the tolerance, of the number or of 1 where that is more. The golden numbers have
 /// nine digits and come from float64; TRL takes ORPO's odds in float32.
-const FAMILIES: [(&str, fn(&Value) -> Compared, f64); 11] = [
+const FAMILIES: [(&str, Run, f64); 11] = [
     ("ranking", ranking, 1e-7),
     ("dpo", preferred, 1e-7),
     ("ipo", preferred, 1e-7),

@@ -24,7 +24,7 @@ pub enum Form {
     Pairs(Ties),
     /// The best is chosen of all, the next of the rest, and so on: - sum_k (r_k - log sum_{j >= k} e^{r_j}), a sum over
     /// choices, not a mean. Tied completions D share their choices in Efron's form,
-    /// - sum_{i in D} r_i + sum_{l < |D|} log(sum_{worse} e^{r_j} + (1 - l / |D|) sum_{D} e^{r_j}):
+    /// sum_{l < |D|} log(sum_{worse} e^{r_j} + (1 - l / |D|) sum_{D} e^{r_j}) - sum_{i in D} r_i:
     /// as cheap as Breslow's, where each tied completion beats all of its equals at once (too large a denominator,
     /// which shrinks the scores the more, the more ties there are), and nearer to the likelihood of any order of the
     /// tied.
