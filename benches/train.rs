@@ -36,7 +36,7 @@ fn window(config: &ModelConfig, rows: usize, draw: u64) -> Window {
             key: draw * rows as u64 + r as u64,
         }
     };
-    Window { context: config.context, rows: (0..rows).map(row).collect() }
+    Window::new(config.context, (0..rows).map(row).collect())
 }
 
 /// A line of /proc/self/status in bytes; 0 where there is no such file.

@@ -10,7 +10,7 @@ use crate::bus::Bus;
 use crate::device::{Facts, Held};
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};
-use crate::engine::layout::POLICY;
+use crate::engine::layout::{POLICY, RoleId};
 use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
@@ -107,9 +107,14 @@ impl Crew {
         expect!(self.compute.call(ComputeMessage::Seed(seed))?, ComputeReply::Done => ())
     }
 
-    /// Compute: weights from elsewhere.
+    /// Compute: weights from elsewhere for the policy.
     pub fn restore_state(&self, state: Arc<HostState>, step: u64) -> Result<(), Fault> {
-        expect!(self.compute.call(ComputeMessage::Restore { role: POLICY, state, step })?, ComputeReply::Done => ())
+        self.restore_role(POLICY, state, step)
+    }
+
+    /// Compute: weights from elsewhere.
+    pub fn restore_role(&self, role: RoleId, state: Arc<HostState>, step: u64) -> Result<(), Fault> {
+        expect!(self.compute.call(ComputeMessage::Restore { role, state, step })?, ComputeReply::Done => ())
     }
 
     /// Compute and optimizer: a kept state.
@@ -129,9 +134,32 @@ impl Crew {
         expect!(again(&self.data, DataMessage::Draw { draw })?, DataReply::Window(window) => window)
     }
 
-    /// Loss: derivatives known beforehand.
-    pub fn know(&self, window: &Arc<Window>) -> Result<Arc<Numbers>, Fault> {
+    /// Loss: derivatives known beforehand, or the models whose numbers it must look at first.
+    pub fn know(&self, window: &Arc<Window>) -> Result<Result<Arc<Numbers>, Vec<RoleId>>, Fault> {
         let reply = again(&self.loss, LossMessage::Know { window: window.clone() })?;
+        expect!(reply, LossReply::Known(known) => known)
+    }
+
+    /// Compute: a window with what other models say of it.
+    pub fn beside(&self, window: &Arc<Window>, roles: &[RoleId]) -> Result<Arc<Window>, Fault> {
+        let mut all = Window::clone(window);
+        for &role in roles {
+            let reply = self.compute.call(ComputeMessage::Evaluate { role, window: window.clone() })?;
+            all.given.push(expect!(reply, ComputeReply::Numbers(numbers) => numbers)?);
+        }
+        Ok(Arc::new(all))
+    }
+
+    /// Compute: the numbers of a window before it is learned.
+    pub fn look(&self, step: u64, window: &Arc<Window>) -> Result<Arc<Numbers>, Fault> {
+        let reply = self.compute.call(ComputeMessage::Look { step, window: window.clone() })?;
+        expect!(reply, ComputeReply::Numbers(numbers) => numbers)
+    }
+
+    /// Loss: derivatives by the numbers.
+    pub fn derive(&self, window: &Arc<Window>, numbers: Arc<Numbers>, memory: &Memory) -> Result<Arc<Numbers>, Fault> {
+        let (window, memory) = (window.clone(), memory.clone());
+        let reply = again(&self.loss, LossMessage::Derive { window, numbers, memory })?;
         expect!(reply, LossReply::Derivatives(derivatives) => derivatives)
     }
 

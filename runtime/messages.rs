@@ -42,10 +42,19 @@ pub enum DataReply {
 /// To loss, from the trainer.
 #[derive(Clone, Debug)]
 pub enum LossMessage {
-    /// The derivatives of a window, before it is learned. Answered by `Derivatives`.
+    /// The derivatives of a window, before it is learned. Answered by `Known`.
     Know {
         /// The rows.
         window: Arc<Window>,
+    },
+    /// The derivatives of a window by its numbers. Answered by `Derivatives`.
+    Derive {
+        /// The rows, with what other models say of them.
+        window: Arc<Window>,
+        /// The head's numbers under the policy.
+        numbers: Arc<Numbers>,
+        /// The loss's memory before the step.
+        memory: Memory,
     },
     /// May this gradient reach the weights? Answered by `Judged`.
     Judge {
@@ -70,6 +79,8 @@ pub enum LossMessage {
 /// From loss.
 #[derive(Clone, Debug)]
 pub enum LossReply {
+    /// Derivatives with respect to the numbers, or the models whose numbers must be looked at first.
+    Known(Result<Arc<Numbers>, Vec<RoleId>>),
     /// Derivatives with respect to the numbers.
     Derivatives(Arc<Numbers>),
     /// The verdict.
@@ -131,6 +142,14 @@ pub enum ComputeMessage {
         state: Arc<HostState>,
         /// The optimizer step they stand at.
         step: u64,
+    },
+    /// The head's numbers of a window that is about to be learned, as `Learn` will see them (from the trainer).
+    /// Answered by `Numbers`.
+    Look {
+        /// The step that the window would make.
+        step: u64,
+        /// The rows.
+        window: Arc<Window>,
     },
     /// Forward, loss, backward (from the trainer). Answered by `Learned`.
     Learn {
@@ -316,8 +335,8 @@ macro_rules! names {
 
 names! {
     DataMessage: Draw EvaluationRows Evaluation;
-    LossMessage: Know Judge Evaluate;
-    ComputeMessage: Begin Seed Restore Learn Apply Evaluate Generate State;
+    LossMessage: Know Derive Judge Evaluate;
+    ComputeMessage: Begin Seed Restore Look Learn Apply Evaluate Generate State;
     OptimizerMessage: Restore Update Skip;
     CheckpointMessage: Keep Save Newest HandOn;
     JournalMessage: Note Sync;

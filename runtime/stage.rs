@@ -3,8 +3,10 @@
 //!
 //! A stage author writes plain structs; the runtime makes them supervised actors.
 
+use crate::engine::layout::RoleId;
 use crate::fault::Fault;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One packed sequence of up to `context` tokens with the target of the last one.
@@ -31,6 +33,15 @@ impl Row {
     }
 }
 
+/// Rows that an objective takes together: a pair, the K completions of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Which rows of the window.
+    pub rows: Range<usize>,
+    /// What the data knows of each of them (a rank, a reward), as data and loss of a stage agree.
+    pub facts: Vec<f64>,
+}
+
 /// All rows of one optimizer step. Micro-batches only cut it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
@@ -38,9 +49,26 @@ pub struct Window {
     pub context: usize,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Rows that belong together; none where each stands for itself.
+    pub groups: Vec<Group>,
+    /// Numbers of these tokens under other models, in the order of [`Loss::beside`]; the step fills them in.
+    pub given: Vec<Arc<Numbers>>,
 }
 
 impl Window {
+    /// Rows that stand for themselves.
+    pub fn new(context: usize, rows: Vec<Row>) -> Window {
+        Window { context, rows, groups: Vec::new(), given: Vec::new() }
+    }
+    /// Where each row's tokens lie in the window's numbers.
+    pub fn places(&self) -> Vec<Range<usize>> {
+        let mut end = 0;
+        let place = |row: &Row| {
+            end += row.len();
+            end - row.len()..end
+        };
+        self.rows.iter().map(place).collect()
+    }
     /// Tokens of all rows.
     pub fn tokens(&self) -> usize {
         self.rows.iter().map(Row::len).sum()
@@ -106,7 +134,13 @@ pub enum Verdict {
 /// An objective: a function of the head's numbers.
 pub trait Loss: Send {
     /// The derivatives, where they do not depend on the numbers: forward, head and backward then run as one program.
+    /// Where they do, the window's numbers are looked at first, and the forward pass is made a second time; such a
+    /// stage trains a model without dropout, so that both passes are the same.
     fn known(&self, window: &Window) -> Option<Numbers>;
+    /// The frozen models whose numbers of a window it wants in [`Window::given`].
+    fn beside(&self) -> Vec<RoleId> {
+        Vec::new()
+    }
     /// The loss of a window, its derivatives, and the memory that follows.
     fn evaluate(&self, window: &Window, numbers: &Numbers, memory: &Memory) -> Result<Evaluated, Fault>;
 }

@@ -1,6 +1,6 @@
 //! The training step: the only training loop there is, read top to bottom.
 //!
-//! Draw (data) -> Know, Learn (loss, compute) -> Judge (loss) -> Update (optimizer, through it compute) -> Keep
+//! Draw (data) -> Know or Look, Learn (loss, compute) -> Judge (loss) -> Update (optimizer, through it compute) -> Keep
 //! (checkpoint) -> Note (journal). Update is the point of no return: what comes before it may be asked again, it itself
 //! is applied once per step.
 
@@ -35,8 +35,15 @@ pub fn step(crew: &Crew, progress: &Progress) -> Result<Report, Fault> {
     // data: rows, a function of the draw
     let window = crew.draw(progress.draw)?;
     let tokens = window.unmasked() as u64;
-    // loss: d loss / d numbers, known beforehand
-    let derivatives = crew.know(&window)?;
+    // loss: d loss / d numbers, known beforehand or by the numbers of the policy and of models beside it (compute)
+    let (window, derivatives) = match crew.know(&window)? {
+        Ok(known) => (window, known),
+        Err(roles) => {
+            let window = crew.beside(&window, &roles)?;
+            let derivatives = crew.derive(&window, crew.look(step, &window)?, &progress.memory)?;
+            (window, derivatives)
+        }
+    };
     // compute: forward, loss, backward; the gradient's norm
     let learned = crew.learn(step, &window, &derivatives, tick(progress))?;
     // loss: may this gradient reach the weights?

@@ -139,6 +139,7 @@ impl Trainer {
                 self.progress = self.crew.take_over(fresh)?;
             }
         }
+        self.place_frozen()?;
         self.crew.note(Event::StageStarted {
             stage: plan.stage.name().to_string(),
             steps: plan.timing.steps,
@@ -156,6 +157,19 @@ impl Trainer {
             _ => {}
         }
         self.keep()
+    }
+
+    /// Frozen models hold the weights that the stage was entered with, whatever step it is taken up at.
+    fn place_frozen(&self) -> Result<(), Fault> {
+        let roles = &self.plan.blueprint.roles;
+        for (role, _) in roles.iter().enumerate().filter(|(_, role)| !role.trained) {
+            let Some(state) = &self.plan.entry else {
+                let what = "a stage with a frozen model needs a model to start from";
+                return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
+            };
+            self.crew.restore_role(role, state.clone(), 0)?;
+        }
+        Ok(())
     }
 
     /// Takes up a kept state. What it was computed on may be another device or program: the run goes on, and says so.

@@ -5,6 +5,7 @@
 
 mod begun;
 pub mod data;
+pub mod dpo;
 mod finished;
 pub mod launch;
 pub mod loss;

@@ -57,7 +57,7 @@ fn a_model_is_laid_out_for_what_is_asked_of_it() {
     assert!(fault.what.contains("room for 64"), "{fault}");
 
     let row = Row { tokens: (0..=16).collect(), weights: vec![1.0; 16], segments: vec![0; 16], key: 0 };
-    let window = Window { context: 16, rows: vec![row] };
+    let window = Window::new(16, vec![row]);
     let mut engines = [&short, &long].map(|model| model.evaluator(cpu(), 16).unwrap());
     assert_eq!(engines[0].held(), engines[1].held());
     assert!(engines[0].layout().members[POLICY].streams.is_none(), "what only evaluates has no caches");

@@ -6,6 +6,7 @@ mod begun;
 mod commands;
 mod cpu;
 mod data;
+mod dpo;
 mod fit;
 mod foreign;
 mod formats;

@@ -87,7 +87,7 @@ impl Golden {
             tokens.rotate_right(roll);
             Row { tokens, weights: weights(targets), segments: vec![0; CONTEXT], key: key as u64 }
         });
-        Window { context: CONTEXT, rows: rows.collect() }
+        Window::new(CONTEXT, rows.collect())
     }
 
     /// Rows of several documents. The last target is always ignored: any token may stand there.
@@ -100,7 +100,7 @@ impl Golden {
             let segments = segments[at.clone()].iter().map(|&start| start as u32).collect();
             Row { tokens, weights: weights(&targets[at]), segments, key: row as u64 }
         });
-        Window { context: CONTEXT, rows: rows.collect() }
+        Window::new(CONTEXT, rows.collect())
     }
 
     fn engine(&self, device: Box<dyn Device>, recompute: bool) -> Engine {

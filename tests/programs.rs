@@ -52,7 +52,7 @@ fn window() -> Window {
         let weights = (0..CONTEXT).map(|t| if t + 1 == border || (r == 3 && t > 9) { 0.0 } else { 1.0 }).collect();
         Row { tokens, weights, segments, key: r as u64 * 7 + 1 }
     };
-    Window { context: CONTEXT, rows: (0..8).map(row).collect() }
+    Window::new(CONTEXT, (0..8).map(row).collect())
 }
 
 fn cpu(threads: usize) -> Box<dyn Device> {

@@ -54,6 +54,10 @@ impl ComputeActor {
                 }
                 Ok(ComputeReply::Done)
             }
+            ComputeMessage::Look { step, window } => {
+                self.stands_before(step)?;
+                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.look(&window)?)))
+            }
             ComputeMessage::Learn { step, window, derivatives, tick } => {
                 self.stands_before(step)?;
                 self.learned = None;

@@ -34,8 +34,11 @@ impl Behaviour for LossActor {
     fn handle(&mut self, message: LossMessage) -> Result<LossReply, Fault> {
         match message {
             LossMessage::Know { window } => {
-                let known = self.loss.known(&window).expect("an objective of a one-pass stage knows its derivatives");
-                Ok(LossReply::Derivatives(Arc::new(known)))
+                Ok(LossReply::Known(self.loss.known(&window).map(Arc::new).ok_or_else(|| self.loss.beside())))
+            }
+            LossMessage::Derive { window, numbers, memory } => {
+                let evaluated = self.loss.evaluate(&window, &numbers, &memory)?;
+                Ok(LossReply::Derivatives(Arc::new(evaluated.derivatives)))
             }
             LossMessage::Judge { step, window, learned, memory } => {
                 Ok(LossReply::Judged(Box::new(self.judge(step, &window, &learned, &memory)?)))
@@ -152,7 +155,7 @@ mod tests {
 
     fn judge(loss: f32, memory: &Memory) -> Judged {
         let row = Row { tokens: vec![0, 0], weights: vec![1.0], segments: vec![0], key: 0 };
-        let window = Window { context: 1, rows: vec![row] };
+        let window = Window::new(1, vec![row]);
         let learned = Learned { numbers: vec![[loss, 0.0, 0.0, 0.0]], gradient_norm: 1.0 };
         LossActor::new(Box::new(Counting)).judge(1, &window, &learned, memory).unwrap()
     }
@@ -176,7 +179,7 @@ mod tests {
             let n = weights.len();
             Row { tokens: vec![0; n + 1], weights: weights.to_vec(), segments: vec![0; n], key: 0 }
         };
-        let window = Window { context: 3, rows: vec![row(&[1.0]), row(&[1.0, 0.0, 1.0]), row(&[0.0, 1.0])] };
+        let window = Window::new(3, vec![row(&[1.0]), row(&[1.0, 0.0, 1.0]), row(&[0.0, 1.0])]);
         let numbers = (1..=6u8).map(|i| [-f32::from(i), 0.0, 0.0, f32::from(i % 2)]).collect();
         let LossReply::Evaluated { sum, count, hits } = evaluate(&window, &numbers) else { panic!("another reply") };
         assert_eq!((sum, count, hits), (1.0 + 2.0 + 4.0 + 6.0, 4.0, 1.0));

@@ -8,7 +8,7 @@ pub mod layout;
 pub mod state;
 
 use crate::device::{Device, Held, ProgramId};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Refusal};
 use crate::model::config::Positions;
 use crate::stage::{Numbers, Window};
 use batch::{Batch, BatchShape};
@@ -88,6 +88,17 @@ impl Engine {
     pub fn update(&mut self, role: RoleId, tick: &Tick) -> Result<(), Fault> {
         self.device.run(self.program(Key::full(role, Which::Update)), 0, tick)?;
         self.device.settle()
+    }
+
+    /// The head's numbers of a window under the policy, bit for bit those that `learn` will see.
+    pub fn look(&mut self, window: &Window) -> Result<Numbers, Fault> {
+        let dropout = self.layout.config(POLICY).dropout;
+        if dropout > 0.0 {
+            let what = "the objective must see a window before it is learned";
+            let detail = format!("the model drops {dropout} of its activations, so that it would see another one");
+            return Err(Refusal::new(what, detail, "set dropout = 0").into());
+        }
+        self.evaluate(POLICY, window)
     }
 
     /// The head's numbers of a window, nothing learned.

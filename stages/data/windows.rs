@@ -105,7 +105,7 @@ impl Windows {
             Sampling::Epochs => self.visited(draw * batch + row),
             Sampling::RandomOffset => self.at_random(draw, row),
         });
-        Ok(Window { context: self.options.context, rows: rows.collect::<Result<_, _>>()? })
+        Ok(Window::new(self.options.context, rows.collect::<Result<_, _>>()?))
     }
 
     /// The row at a place of the endless sequence of epochs.
@@ -166,7 +166,7 @@ impl Evaluation {
     pub fn window(&self, first: u64, count: usize) -> Result<Window, Fault> {
         let rows = first.min(self.rows)..first.saturating_add(count as u64).min(self.rows);
         let read = |row| read_row(&self.cache, row * self.context as u64, self.context, row);
-        Ok(Window { context: self.context, rows: rows.map(read).collect::<Result<_, _>>()? })
+        Ok(Window::new(self.context, rows.map(read).collect::<Result<_, _>>()?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod next_token;
 mod numeric;
+pub mod pairs;
 pub mod policy;
 pub mod preference;
 pub mod ranking;

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_window_without_a_target_teaches_nothing() {
         let row = Row { tokens: vec![1, 2, 3], weights: vec![0.0; 2], segments: vec![0, 1], key: 0 };
-        let window = Window { context: 2, rows: vec![row] };
+        let window = Window::new(2, vec![row]);
         let numbers = vec![[-1.0, 2.0, 3.0, 1.0]; 2];
         let found = NextToken.evaluate(&window, &numbers, &Memory::default()).expect("it is no mistake");
         assert_eq!((found.loss, found.derivatives), (0.0, vec![[0.0; 4]; 2]));

@@ -113,7 +113,7 @@ fn self_test(device: Box<dyn pleach::runtime::device::Device>) -> Result<f64, Fa
         segments: vec![0; 16],
         key,
     };
-    let window = Window { context: 16, rows: vec![row(0), row(1)] };
+    let window = Window::new(16, vec![row(0), row(1)]);
     let numbers = |device| -> Result<_, Fault> {
         let mut engine = Engine::new(device, &[Role::reference(&config)], &shapes, &adamw)?;
         engine.begin(POLICY, 7)?;

@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Answer {
     let mut engine = model.evaluator(opened(&args.device)?, context).map_err(words)?;
     let (mut nats, mut count, mut bytes, mut list) = (0.0, 0u64, 0u64, Vec::new());
     for part in rows.chunks(8) {
-        let window = Window { context, rows: part.to_vec() };
+        let window = Window::new(context, part.to_vec());
         let numbers = engine.evaluate(POLICY, &window).map_err(words)?;
         let targets = window.rows.iter().flat_map(|row| row.tokens[1..].iter().zip(&row.weights));
         for ((&target, _), of) in targets.zip(&numbers).filter(|((_, weight), _)| **weight != 0.0) {

@@ -1,0 +1,131 @@
+//! A stage whose objective must see the numbers first, with a frozen reference beside the policy, in the real tree.
+
+use crate::recovery::{bits, drive, folder, launch, toml};
+use pleach::data::mask::{Agreement, Encoded, EncodedPair};
+use pleach::dpo::Dpo;
+use pleach::loss::preference::Preference;
+use pleach::runtime::engine::Engine;
+use pleach::runtime::engine::layout::{POLICY, Role};
+use pleach::runtime::event::Event;
+use pleach::runtime::fault::{Fault, FaultKind};
+use pleach::runtime::messages::Blueprint;
+use pleach::runtime::run::{RunEnd, RunPlan};
+use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
+use pleach::runtime::trainer::TrainerPlan;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+fn text() -> String {
+    toml(1, 2).replace("dropout = 0.1", "dropout = 0.0")
+}
+
+/// A prompt of three tokens and an answer of `length`.
+fn encoded(prompt: u32, answer: u32, length: usize) -> Encoded {
+    let mut ids = vec![prompt % 11, 3, (prompt * 7) % 13];
+    ids.extend(std::iter::repeat_n(answer, length));
+    let trained = (0..ids.len()).map(|at| at >= 3).collect();
+    Encoded { ids, trained, turns: 1, unended: 0, empty: 0, straddling: 0, bos_inside: 0, agreement: Agreement::Plain }
+}
+
+/// Pairs of answers of different lengths, of which the chosen ones say 5 and the others 6.
+fn pairs(from: u32, count: u32) -> Arc<[EncodedPair]> {
+    let pair =
+        |i: u32| EncodedPair { chosen: encoded(i, 5, 3 + i as usize % 4), rejected: encoded(i, 6, 2 + i as usize % 5) };
+    (from..from + count).map(pair).collect()
+}
+
+/// The run of a folder as DPO from random weights.
+fn plan(folder: &Path, text: &str, objective: Preference, failpoints: Failpoints) -> RunPlan {
+    let launch = launch(folder, text);
+    let plan = launch.run_plan(failpoints);
+    let (trainer, config) = (&plan.trainer, plan.trainer.blueprint.policy().clone());
+    let roles = vec![Role::policy(&config), Role::reference(&config)];
+    let blueprint = Blueprint { roles, ..trainer.blueprint.clone() };
+    let mut engine =
+        Engine::new((plan.open)().unwrap(), &blueprint.roles, &blueprint.shapes, &blueprint.adamw).unwrap();
+    engine.begin(POLICY, 77).unwrap();
+    let weights = engine.state(POLICY).unwrap().weights;
+    let entry = pleach::runtime::engine::state::HostState { weights, ..Default::default() };
+    let stage = Dpo {
+        train: pairs(0, 20),
+        validation: pairs(20, 3),
+        context: config.context,
+        batch: 4,
+        seed: 9,
+        objective,
+        tokenizer: launch.tokenizer.clone(),
+        prompts: vec![],
+    };
+    let trainer = TrainerPlan {
+        stage: Arc::new(stage),
+        blueprint,
+        timing: trainer.timing.clone(),
+        seed: trainer.seed,
+        sampling: trainer.sampling.clone(),
+        entry: Some(Arc::new(entry)),
+    };
+    RunPlan { trainer: Arc::new(trainer), ..plan }
+}
+
+/// Loss and margin of each step.
+fn steps(events: &[Event]) -> Vec<(f64, f64)> {
+    let step = |event: &Event| match event {
+        Event::Step { loss, metrics, .. } => Some((*loss, metrics["rewards/margins"])),
+        _ => None,
+    };
+    events.iter().filter_map(step).collect()
+}
+
+#[test]
+fn the_first_step_stands_at_ln_2_and_the_margin_grows() {
+    let place = tempfile::tempdir().unwrap();
+    let here = folder(place.path(), "dpo", &text());
+    let (end, events) = drive(plan(&here, &text(), Preference::SIGMOID, Failpoints::none()));
+    assert_eq!(end, RunEnd::Finished, "{events:#?}");
+    let steps = steps(&events);
+    assert_eq!(steps.len(), 12);
+    assert_eq!(steps[0], (std::f64::consts::LN_2, 0.0), "policy and reference are one model, bit for bit");
+    let (loss, margin) = steps[11];
+    assert!(loss < 0.6 && margin > 0.2, "{steps:?}");
+    let free = folder(place.path(), "simpo", &text());
+    let (end, events) = drive(plan(&free, &text(), Preference::SIMPO, Failpoints::none()));
+    assert_eq!(end, RunEnd::Finished, "{events:#?}");
+}
+
+#[test]
+fn a_death_at_any_message_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let calm = folder(place.path(), "calm", &text());
+    let counting = Failpoints::counting();
+    let (end, _) = drive(plan(&calm, &text(), Preference::SIGMOID, counting.clone()));
+    assert_eq!(end, RunEnd::Finished);
+    let expected = bits(&calm);
+    let lost = || Deed::Error(Fault::new(FaultKind::DeviceLost, "the test took the device away"));
+    let mut injected = BTreeSet::new();
+    for (child, point, count) in counting.visits() {
+        let ours = ["data", "loss", "compute"].contains(&&*child) && ![DROP, START].contains(&&*point);
+        for visit in [1, count / 2 + 1].into_iter().filter(|_| ours) {
+            let deed = if child == "compute" && visit > 1 { lost() } else { Deed::Panic };
+            let here = folder(place.path(), &format!("{child}-{point}-{visit}"), &text());
+            let failpoints = Failpoints::none().at(&child, &point, visit, deed);
+            let (end, events) = drive(plan(&here, &text(), Preference::SIGMOID, failpoints.clone()));
+            assert_eq!((end, failpoints.left()), (RunEnd::Finished, 0), "{child} {point} {visit}: {events:#?}");
+            assert!(bits(&here) == expected, "{child} {point} {visit}: the weights differ");
+            injected.insert(point.clone());
+        }
+    }
+    for point in ["Look", "Derive", "Evaluate", "Learn", "Draw"] {
+        assert!(injected.iter().any(|seen| seen.contains(point)), "no death at {point}: {injected:?}");
+    }
+}
+
+#[test]
+fn a_model_that_drops_activations_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let text = toml(1, 2);
+    let here = folder(place.path(), "dropout", &text);
+    let (end, _) = drive(plan(&here, &text, Preference::SIGMOID, Failpoints::none()));
+    let RunEnd::Failed(fault) = end else { panic!("{end:?}") };
+    assert!(fault.refusal.is_some_and(|refusal| refusal.hint.contains("dropout = 0")), "another end");
+}
