@@ -54,7 +54,7 @@ fn a_model_is_laid_out_for_what_is_asked_of_it() {
     let prompt = vec![1; 64];
     let fault = b.generate(&[prompt], &Sampling::default(), &[], &mut |_, _| true).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Refused);
-    assert!(fault.what.contains("room for 64"), "{fault}");
+    assert!(fault.refusal.is_some_and(|refusal| refusal.detail.contains("room for 64")), "in words");
 
     let row = Row { tokens: (0..=16).collect(), weights: vec![1.0; 16], segments: vec![0; 16], key: 0 };
     let window = Window::new(16, vec![row]);
