@@ -6,6 +6,7 @@
 mod begun;
 pub mod data;
 pub mod dpo;
+pub mod finetune;
 mod finished;
 pub mod launch;
 pub mod loss;

@@ -38,6 +38,7 @@ pub mod random;
 pub mod records;
 mod source;
 mod stream;
+pub mod table;
 pub mod template;
 mod text;
 pub mod tokenizer;

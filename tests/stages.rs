@@ -1,8 +1,12 @@
-//! A stage whose objective must see the numbers first, with a frozen reference beside the policy, in the real tree.
+//! The stages after pretraining in the real tree: answers alone are learned; an objective sees the numbers first, with
+//! a frozen reference beside the policy.
 
 use crate::recovery::{bits, drive, folder, launch, toml};
+use pleach::data::Tokenizer;
 use pleach::data::mask::{Agreement, Encoded, EncodedPair};
+use pleach::data::table::Draws;
 use pleach::dpo::Dpo;
+use pleach::finetune::Finetune;
 use pleach::loss::preference::Preference;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::layout::{POLICY, Role};
@@ -10,6 +14,7 @@ use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, FaultKind};
 use pleach::runtime::messages::Blueprint;
 use pleach::runtime::run::{RunEnd, RunPlan};
+use pleach::runtime::stage::Stage;
 use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
 use pleach::runtime::trainer::TrainerPlan;
 use std::collections::BTreeSet;
@@ -35,8 +40,23 @@ fn pairs(from: u32, count: u32) -> Arc<[EncodedPair]> {
     (from..from + count).map(pair).collect()
 }
 
-/// The run of a folder as DPO from random weights.
+/// DPO as the run of a folder.
 fn plan(folder: &Path, text: &str, objective: Preference, failpoints: Failpoints) -> RunPlan {
+    let stage = |context, tokenizer| -> Arc<dyn Stage> {
+        let (train, validation) = (pairs(0, 20), pairs(20, 3));
+        let prompts = vec![];
+        Arc::new(Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, prompts })
+    };
+    staged(folder, text, &stage, failpoints)
+}
+
+/// The run of a folder with another stage, from random weights.
+fn staged(
+    folder: &Path,
+    text: &str,
+    stage: &dyn Fn(usize, Arc<Tokenizer>) -> Arc<dyn Stage>,
+    failpoints: Failpoints,
+) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
     let (trainer, config) = (&plan.trainer, plan.trainer.blueprint.policy().clone());
@@ -47,18 +67,8 @@ fn plan(folder: &Path, text: &str, objective: Preference, failpoints: Failpoints
     engine.begin(POLICY, 77).unwrap();
     let weights = engine.state(POLICY).unwrap().weights;
     let entry = pleach::runtime::engine::state::HostState { weights, ..Default::default() };
-    let stage = Dpo {
-        train: pairs(0, 20),
-        validation: pairs(20, 3),
-        context: config.context,
-        batch: 4,
-        seed: 9,
-        objective,
-        tokenizer: launch.tokenizer.clone(),
-        prompts: vec![],
-    };
     let trainer = TrainerPlan {
-        stage: Arc::new(stage),
+        stage: stage(config.context, launch.tokenizer.clone()),
         blueprint,
         timing: trainer.timing.clone(),
         seed: trainer.seed,
@@ -91,6 +101,33 @@ fn the_first_step_stands_at_ln_2_and_the_margin_grows() {
     let free = folder(place.path(), "simpo", &text());
     let (end, events) = drive(plan(&free, &text(), Preference::SIMPO, Failpoints::none()));
     assert_eq!(end, RunEnd::Finished, "{events:#?}");
+}
+
+#[test]
+fn answers_are_learned_and_prompts_are_not() {
+    let place = tempfile::tempdir().unwrap();
+    let text = text().replace("steps = 12", "steps = 60");
+    let here = folder(place.path(), "finetune", &text);
+    // The prompt decides the answer: nothing else could.
+    let record = |i: u32| encoded(i, 20 + i % 11 % 2, 3 + i as usize % 4);
+    let stage = |context, tokenizer| -> Arc<dyn Stage> {
+        let (train, validation) = ((0..40).map(record).collect(), (40..51).map(record).collect());
+        let draws = Draws { context, batch: 4, seed: 9 };
+        Arc::new(Finetune { name: "finetune", train, validation, draws, tokenizer, prompts: vec![] })
+    };
+    let (end, events) = drive(staged(&here, &text, &stage, Failpoints::none()));
+    assert_eq!(end, RunEnd::Finished, "{events:#?}");
+    let losses: Vec<f64> = events
+        .iter()
+        .filter_map(|event| if let Event::Step { loss, .. } = event { Some(*loss) } else { None })
+        .collect();
+    assert!(losses[0] > 2.0 && losses[59] < 0.5, "{losses:?}");
+    let measured = |event: &Event| match event {
+        Event::Evaluated { eval_loss, accuracy, .. } => Some((*eval_loss, *accuracy)),
+        _ => None,
+    };
+    let (loss, accuracy) = events.iter().filter_map(measured).next_back().unwrap();
+    assert!(loss < 0.6 && accuracy > 0.8, "{loss} {accuracy}");
 }
 
 #[test]
