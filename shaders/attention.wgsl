@@ -10,9 +10,7 @@
 // COLS keys (backward_keys: queries) are read straight from storage. The order of every sum is that of the rows.
 // Limits: none beyond a binding's size. T is four words (VEC = 4) or one; all widths are in units of T.
 //% import grid
-//% if CAP
-//% import activation
-//% end
+//% import score
 
 //% if VEC == 4
 alias T = vec4<f32>;
@@ -22,7 +20,6 @@ alias T = f32;
 fn mul_add(a: T, b: T, sum: f32) -> f32 { return fma(a, b, sum); }
 //% end
 
-const LOG2_E: f32 = 1.44269504;
 const LN_2: f32 = 0.69314718;
 // Below every score. Not an infinity: compilers may assume that there are none.
 const LOWEST: f32 = -1e30;
@@ -34,22 +31,6 @@ struct Params {
     first: u32, past: u32, spare_0: u32, spare_1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-
-//% if CAP
-// A score in units of log2, capped.
-fn capped(dot_product: f32) -> f32 {
-    return LOG2_E * params.softcap * safe_tanh(dot_product * params.scale / params.softcap);
-}
-
-// The slope of the capped score by the product q.k.
-fn slope_of(capped_score: f32) -> f32 {
-    let t = capped_score / (LOG2_E * params.softcap);
-    return params.scale * (1.0 - t * t);
-}
-//% else
-fn capped(dot_product: f32) -> f32 { return dot_product * (LOG2_E * params.scale); }
-fn slope_of(capped_score: f32) -> f32 { return params.scale; }
-//% end
 
 @group(0) @binding(1) var<storage, read> q: array<T>;
 @group(0) @binding(2) var<storage, read> kv: array<T>;

@@ -21,6 +21,7 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("lanes", include_str!("shared/lanes.wgsl")),
     ("rng", include_str!("shared/rng.wgsl")),
     ("row_sum", include_str!("shared/row_sum.wgsl")),
+    ("score", include_str!("shared/score.wgsl")),
     ("tick", include_str!("shared/tick.wgsl")),
 ];
 

@@ -17,11 +17,8 @@
 // in a causal call they have the most to do. Limits: all widths are multiples of 4 words, d <= 32 QUADS.
 // The order of every sum is fixed: others in order within an invocation, the eight of a row at the end.
 //% import grid
-//% if CAP
-//% import activation
-//% end
+//% import score
 
-const LOG2_E: f32 = 1.44269504;
 const LN_2: f32 = 0.69314718;
 // Below every score. Not an infinity: compilers may assume that there are none.
 const LOWEST: f32 = -1e30;
@@ -52,20 +49,6 @@ var<workgroup> stage: array<vec4<f32>, 256>;
 var<workgroup> weights: array<vec4<f32>, 256>;
 //% if PASS == 0
 var<workgroup> tops: array<vec4<f32>, 64>;
-//% end
-
-//% if CAP
-// A score in units of log2, capped; the slope of the capped score by the product of query and key.
-fn capped(dot_product: f32) -> f32 {
-    return LOG2_E * params.softcap * safe_tanh(dot_product * params.scale / params.softcap);
-}
-fn slope_of(capped_score: f32) -> f32 {
-    let t = capped_score / (LOG2_E * params.softcap);
-    return params.scale * (1.0 - t * t);
-}
-//% else
-fn capped(dot_product: f32) -> f32 { return dot_product * (LOG2_E * params.scale); }
-fn slope_of(capped_score: f32) -> f32 { return params.scale; }
 //% end
 
 // First quads of a row's query, key, value and output within a head.
