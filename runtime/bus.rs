@@ -67,7 +67,8 @@ impl Bus {
         };
         // Nobody listens any more, where sending fails: the journal still does.
         let room = self.listener.len() < bound;
-        if room && *lost > 0 {
+        // Telling it takes room of its own.
+        if *lost > 0 && self.listener.len() + 1 < bound {
             let what = format!("{lost} events did not reach this listener, which was {BEHIND} behind");
             let _ = self.listener.try_send(Event::Trouble { what, then: "they stand in the journal".into() });
             *lost = 0;

@@ -87,6 +87,14 @@ impl Trainer {
                 self.save_kept()?;
                 return Ok(Outcome::Stopped);
             }
+            Err(fault) if fault.kind == FaultKind::DeviceLost => {
+                // The next trainer may belong to another process, without this one's memory.
+                if let Err(unsaved) = self.save_kept() {
+                    let then = "it is in memory as long as this process lives".to_string();
+                    self.crew.note(Event::Trouble { what: unsaved.what, then });
+                }
+                return Err(fault);
+            }
             begun => begun?,
         }
         while self.progress.step < self.plan.timing.steps {
@@ -193,7 +201,8 @@ impl Trainer {
     /// Without a device there is no state but the vault's: that goes onto the disk.
     fn save_kept(&mut self) -> Result<(), Fault> {
         if let (Some(keepsake), true, _) = self.crew.newest()? {
-            self.crew.save(keepsake, false, false)?;
+            let saved = self.crew.save(keepsake, false, false)?;
+            self.crew.note(Event::CheckpointSaved { saved });
         }
         Ok(())
     }

@@ -18,7 +18,12 @@ pub(crate) fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Faul
     let path = folder.join("pleach.toml");
     let Some(text) = read(&path)? else { return Ok(Vec::new()) };
     let before = Pipeline::parse(&text).map_err(|refusal| unreadable(&path, &refusal.detail))?;
-    Ok(resolved::changes(&before, now)?)
+    let mut changes = resolved::changes(&before, now)?;
+    // A flag is not in the file that was kept; what it asks of the device is compared with the frozen wish.
+    changes.retain(|change| {
+        !now.flags.iter().any(|flag| change.strip_prefix(flag).is_some_and(|rest| rest.starts_with(':')))
+    });
+    Ok(changes)
 }
 
 /// The values that an earlier start froze.

@@ -90,8 +90,10 @@ impl Needs {
         if self.room.shared {
             return self.room.refuse(device.saturating_add(self.host), what, hint);
         }
-        let copies =
-            || self.host_room.refuse(self.host, "copies that recovery needs do not fit the system's memory", hint);
+        let copies = || {
+            let hint = "take a smaller model, or free some memory";
+            self.host_room.refuse(self.host, "copies that recovery needs do not fit the system's memory", hint)
+        };
         self.room.refuse(device, what, hint).or_else(copies)
     }
 }
@@ -261,23 +263,24 @@ impl Launch {
         open(&self.chosen).map_err(|fault| if self.known { lost(fault) } else { fault })
     }
 
-    /// Refuses a run that does not fit: exit code 3. Where a device that the run has worked with is not there, that is
-    /// [`pleach_runtime::fault::FaultKind::DeviceLost`], and may pass.
+    /// Refuses a run that does not fit: exit code 3. Where a device that the run has worked with is not there, or lacks
+    /// the memory for what it did before, that is [`pleach_runtime::fault::FaultKind::DeviceLost`], and may pass.
     pub fn check_fit(&self) -> Result<(), Fault> {
         match self.refusal_of(self.frozen.micro_rows, &*self.open()?) {
+            Some(refusal) if self.known && self.changes.is_empty() => Err(lost(refusal.into())),
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
     }
 
-    /// Refuses a run whose checkpoints will not fit the disk: exit code 3.
+    /// Refuses a run whose checkpoints will not fit the disk: exit code 3. One that has trained waits for room instead.
     pub fn check_disk(&self) -> Result<(), Fault> {
         let weights = 4 * pleach_runtime::model::weights::parameters(&self.config) as u64;
         let free = RunPlan::disk().free(&self.folder).ok().flatten();
         // Weights and two moments a checkpoint; at the end the weights once more, as the model that is handed on.
         let need = pleach_runtime::store::reserve(3 * weights) + weights;
         match free {
-            Some(free) if free < need => {
+            Some(free) if free < need && !self.known => {
                 let detail = format!("{} MiB are free, checkpoints need {} MiB", free >> 20, need.div_ceil(1 << 20));
                 let hint = "free some space, or put the runs on another disk with --runs";
                 Err(Refusal::new("the disk has too little room for checkpoints", detail, hint).with_code(3).into())

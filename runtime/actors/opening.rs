@@ -84,7 +84,8 @@ impl Opening {
         let opened = (self.open)().map_err(|fault| if device { lost(fault) } else { fault })?;
         self.had.hold().device = true;
         let engine = Engine::new(opened, &blueprint.roles, &blueprint.shapes, &blueprint.adamw);
-        let engine = engine.map_err(|fault| if built { lost(fault) } else { fault })?;
+        let may_pass = |fault: &Fault| built || (device && fault.kind == FaultKind::OutOfMemory);
+        let engine = engine.map_err(|fault| if may_pass(&fault) { lost(fault) } else { fault })?;
         let mut had = self.had.hold();
         (had.built, had.away) = (Some(blueprint.clone()), None);
         Ok(engine)

@@ -140,7 +140,9 @@ fn wait_for_device(launch: &Launch, folder: &Path, signals: &Signals) -> Result<
             answer => return answer,
         };
         if delay == DELAY {
-            eprintln!("{}; it is waited for. `--device` takes another one, which rounds differently", fault.what);
+            let other =
+                "another word for `--device` (cpu, an adapter's number) takes another one, which rounds differently";
+            eprintln!("{}; it is waited for. {other}", fault.what);
         }
         let until = Instant::now() + delay;
         while Instant::now() < until {
@@ -172,9 +174,14 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
     }
     match wait_for_device(&launch, folder, &signals) {
         Err(fault) if fault.kind == FaultKind::Stopped => return Ok(stopped_early(&signals, again)),
-        Err(fault) if fault.kind == FaultKind::DeviceLost && has_guardian() => {
+        // A worker that follows a dead one goes on trying; a person who is there can choose.
+        Err(fault) if fault.kind == FaultKind::DeviceLost && has_guardian() && after().is_some() => {
             eprintln!("{}", fault.what);
             return Ok(AGAIN);
+        }
+        Err(fault) if fault.kind == FaultKind::DeviceLost => {
+            let hint = "run the same command when it is back, or name another device with `--device`";
+            return Err(Refusal::new("the device of this run is not there", fault.what, hint).with_code(3));
         }
         fits => fits.map_err(words)?,
     }
