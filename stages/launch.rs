@@ -131,7 +131,7 @@ impl Launch {
             ..PrepareOptions::default()
         };
         // What a run has begun to learn from is never replaced.
-        let old = if began { kept(&corpus, &tokenizer, &options, &data)? } else { Kept::Same };
+        let old = if began { kept(&corpus, &tokenizer, &options, &data, watch)? } else { Kept::Same };
         let (prepared, note) = match old {
             Kept::Used(prepared, why) => (prepared, Some(why)),
             Kept::Same => (prepare(&corpus, &tokenizer, &options, &data, watch)?, None),

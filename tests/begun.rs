@@ -1,7 +1,7 @@
 //! A run that began: its tokens, its text, and the copies that it keeps.
 
 use crate::recovery::run;
-use pleach::data::{Corpus, Prepared, Source};
+use pleach::data::{Corpus, Prepared, Progress, Source};
 use pleach::launch::Launch;
 use pleach::pipeline::Pipeline;
 use pleach_runtime::fault::{Fault, FaultKind};
@@ -86,10 +86,15 @@ fn a_begun_run_does_not_need_its_text_any_more() {
     std::fs::write(&file, TEXT.repeat(9)).unwrap();
     let folder = trained(base.path(), &text);
     let before = bytes(&folder);
-    let unwatched = |_: &_| panic!("nothing is tokenised");
-    let again = || Launch::new(&Pipeline::parse(&text).unwrap(), base.path(), &folder, &mut { unwatched });
+    let watched = |progress: &Progress| {
+        assert_eq!(progress.tokens, 0, "nothing is tokenised");
+        true
+    };
+    let again = || Launch::new(&Pipeline::parse(&text).unwrap(), base.path(), &folder, &mut { watched });
     let file_of = std::fs::File::options().write(true).open(&file).unwrap();
     file_of.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000)).unwrap();
+    let stopped = Launch::new(&Pipeline::parse(&text).unwrap(), base.path(), &folder, &mut |_| false);
+    assert_eq!(stopped.err().expect("reading again can be stopped").kind, FaultKind::Stopped);
     let touched = again().unwrap();
     assert!(touched.note.as_deref().unwrap().contains("touched"), "{:?}", touched.note);
     std::fs::remove_file(&file).unwrap();

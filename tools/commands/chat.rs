@@ -100,6 +100,10 @@ fn text(bytes: Vec<u8>) -> Result<String, Refusal> {
 
 fn answer(model: &Model, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
     let prompt = encode(model, text)?;
+    if prompt.len() > LINE {
+        let detail = format!("it has {} tokens; chat lays itself out for lines of {LINE} at most", prompt.len());
+        return Err(Refusal::new("the line cannot be continued", detail, "give its end, or take generate"));
+    }
     let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let mut stream = model.tokenizer.stream();
     let mut said = String::new();

@@ -1,11 +1,11 @@
 //! The tokens of a run that began: used for as long as they are whole, and never replaced by those of another text.
 
 use super::progress::chain;
-use super::{PrepareOptions, Prepared, fingerprint, open_split, part_text, recipe, take_in};
+use super::{PrepareOptions, Prepared, Progress, fingerprint, open_split, part_text, recipe, take_in};
 use crate::data::corpus::{Corpus, Part};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::windows::Split;
-use pleach_runtime::fault::{Fault, Refusal};
+use pleach_runtime::fault::{Fault, FaultKind, Refusal};
 use std::path::Path;
 
 /// What is to be done about the tokens of a run that began.
@@ -18,11 +18,20 @@ pub enum Kept {
 }
 
 /// Looks at the tokens in `folder`, which a run has begun to learn from, and at the sources; touches nothing. Files of
-/// other names or times but of the same text are the same sources, and sources that are gone are not needed any more.
+/// other names or times but of the same text are the same sources, and sources that are gone or cannot be read are not
+/// needed any more. `watch` is told while a text is read again; where it answers `false` that ends with
+/// [`FaultKind::Stopped`].
 ///
 /// # Errors
-/// A refusal (as a fault) where the sources hold another text; faults of reading them.
-pub fn kept(corpus: &Corpus, tokenizer: &Tokenizer, options: &PrepareOptions, folder: &Path) -> Result<Kept, Fault> {
+/// A refusal (as a fault) where the sources hold another text; faults of reading them where the tokens are damaged;
+/// `Stopped`.
+pub fn kept(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    options: &PrepareOptions,
+    folder: &Path,
+    watch: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<Kept, Fault> {
     let parts = corpus.parts();
     let now = parts.as_ref().ok().map(|parts| fingerprint(corpus, parts, tokenizer, options));
     let Ok(found) = Prepared::load(folder) else {
@@ -49,8 +58,14 @@ pub fn kept(corpus: &Corpus, tokenizer: &Tokenizer, options: &PrepareOptions, fo
             return Err(Refusal { detail, ..refusal }.into());
         }
     };
-    if content(corpus, &parts)? != found.content {
-        return Err(changed("the sources hold another text than the one it has learned from").into());
+    match content(corpus, &parts, &found, watch) {
+        Ok(text) if text == found.content => {}
+        Ok(_) => return Err(changed("the sources hold another text than the one it has learned from").into()),
+        Err(fault) if fault.kind == FaultKind::Disk && found.sound() => {
+            let why = format!("the text cannot be read ({}); the run goes on with the tokens made of it", fault.what);
+            return Ok(Kept::Used(found, why));
+        }
+        Err(fault) => return Err(fault),
     }
     if !found.sound() {
         return Ok(Kept::Same);
@@ -60,13 +75,24 @@ pub fn kept(corpus: &Corpus, tokenizer: &Tokenizer, options: &PrepareOptions, fo
 }
 
 /// Digest of the text of all parts.
-fn content(corpus: &Corpus, parts: &[Part]) -> Result<String, Fault> {
+fn content(
+    corpus: &Corpus,
+    parts: &[Part],
+    found: &Prepared,
+    watch: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<String, Fault> {
     let mut content = String::new();
+    let (all, mut read) = (found.text.max(1), 0u64);
     for part in parts {
         let mut text = part_text(part);
         part.documents(&corpus.text, &mut |piece| {
             take_in(&piece, &mut text);
-            Ok(())
+            read += piece.text.len() as u64;
+            let share = (read as f64 / all as f64).min(1.0);
+            match watch(&Progress { share, text: read, ..Progress::default() }) {
+                true => Ok(()),
+                false => Err(Fault::new(FaultKind::Stopped, "stopped while the text was read again")),
+            }
         })?;
         content = chain(&content, text.finalize().as_bytes());
     }
