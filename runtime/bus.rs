@@ -62,7 +62,7 @@ impl Bus {
     fn tell(&self, event: &Event, lost: &mut u64) {
         let bound = match event {
             Event::Step { .. } => METRICS_BEHIND,
-            Event::Ended { .. } => BEHIND + LAST - 1,
+            Event::Ended { .. } => BEHIND + LAST,
             _ => BEHIND,
         };
         // Nobody listens any more, where sending fails: the journal still does.
