@@ -87,14 +87,6 @@ impl Trainer {
                 self.save_kept()?;
                 return Ok(Outcome::Stopped);
             }
-            Err(fault) if fault.kind == FaultKind::DeviceLost => {
-                // The next trainer may belong to another process, without this one's memory.
-                if let Err(unsaved) = self.save_kept() {
-                    let then = "it is in memory as long as this process lives".to_string();
-                    self.crew.note(Event::Trouble { what: unsaved.what, then });
-                }
-                return Err(fault);
-            }
             begun => begun?,
         }
         while self.progress.step < self.plan.timing.steps {

@@ -239,23 +239,6 @@ fn a_stop_is_obeyed_while_the_device_is_away() {
     assert!(names.iter().any(|name| name.starts_with("checkpoint-000003")), "step 3 was in memory: {names:?}");
 }
 
-/// A device that stays away: what memory holds is on the disk before anybody gives up.
-#[test]
-fn what_memory_holds_is_saved_before_a_lost_device_is_given_up() {
-    let place = tempfile::tempdir().unwrap();
-    let text = toml(1, 0).replace("save_every = 4", "save_every = 0\nmilestones = 0");
-    let here = folder(place.path(), "gone", &text);
-    let failpoints =
-        Failpoints::none().at("compute", "Learn", 5, device_lost()).at("compute", "Begin", 2, device_lost());
-    let (end, events) = run(&here, &text, failpoints.clone());
-    assert_eq!((end, failpoints.left()), (RunEnd::Finished, 0), "{events:#?}");
-    let saved = |event: &Event| matches!(event, Event::CheckpointSaved { saved } if saved.step == 3);
-    let names = std::fs::read_dir(here.join("stages/01-pretrain")).unwrap();
-    let names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let there = names.iter().any(|name| name.starts_with("checkpoint-000003"));
-    assert!(there || events.iter().any(saved), "step 3 was in memory: {names:?}");
-}
-
 /// What always fails at a step ends the run after a number of trainers that is known, whoever dies of it.
 #[test]
 fn a_fault_that_always_comes_again_ends_the_run() {
