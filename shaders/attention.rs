@@ -14,6 +14,7 @@
 
 mod cases;
 mod lower;
+mod tiled;
 
 use crate::sink;
 use crate::spec::{Args, Call, Cost, Dtype, Op, Pair, Recorder, Tensor, Tolerance, words};

@@ -10,7 +10,7 @@
 // COLS keys (backward_keys: queries) are read straight from storage. The order of every sum is that of the rows.
 // Limits: none beyond a binding's size. T is four words (VEC = 4) or one; all widths are in units of T.
 //% import grid
-//% import score
+//% import attention
 
 //% if VEC == 4
 alias T = vec4<f32>;
@@ -19,18 +19,6 @@ fn mul_add(a: T, b: T, sum: f32) -> f32 { return fma(a.x, b.x, fma(a.y, b.y, fma
 alias T = f32;
 fn mul_add(a: T, b: T, sum: f32) -> f32 { return fma(a, b, sum); }
 //% end
-
-const LN_2: f32 = 0.69314718;
-// Below every score. Not an infinity: compilers may assume that there are none.
-const LOWEST: f32 = -1e30;
-
-struct Params {
-    n: u32, m: u32, heads: u32, kv_heads: u32, d: u32, q_stride: u32, kv_stride: u32, k_offset: u32,
-    v_offset: u32, scale: f32, softcap: f32, dqkv: u32,
-    // Number of the first workgroup, and of the one after the last: long calls come in several dispatches.
-    first: u32, past: u32, spare_0: u32, spare_1: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
 
 @group(0) @binding(1) var<storage, read> q: array<T>;
 @group(0) @binding(2) var<storage, read> kv: array<T>;

@@ -17,11 +17,11 @@ use crate::spec::Kernel;
 /// Texts that kernels may import, by name.
 pub const SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
+    ("attention", include_str!("shared/attention.wgsl")),
     ("grid", include_str!("shared/grid.wgsl")),
     ("lanes", include_str!("shared/lanes.wgsl")),
     ("rng", include_str!("shared/rng.wgsl")),
     ("row_sum", include_str!("shared/row_sum.wgsl")),
-    ("score", include_str!("shared/score.wgsl")),
     ("tick", include_str!("shared/tick.wgsl")),
 ];
 

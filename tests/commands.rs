@@ -37,6 +37,14 @@ fn sentences(count: usize) -> String {
     (0..count).map(|i| format!("The {i}th gardener walked along the old wall and counted {} pears. ", i * 7)).collect()
 }
 
+/// A pipeline that does not end by itself.
+fn write_endless(folder: &Path) {
+    write_pipeline(folder);
+    let file = folder.join("pleach.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("steps = 12", "steps = 1000000");
+    std::fs::write(&file, text).unwrap();
+}
+
 #[test]
 fn a_new_pipeline_reads_the_data_that_was_named() {
     let place = tempfile::tempdir().unwrap();
@@ -109,10 +117,7 @@ fn every_command_gives_json_that_a_parser_reads() {
 #[test]
 fn a_run_that_is_steered_answers_in_json_too() {
     let place = tempfile::tempdir().unwrap();
-    write_pipeline(place.path());
-    let file = place.path().join("pleach.toml");
-    let text = std::fs::read_to_string(&file).unwrap().replace("steps = 12", "steps = 1000000");
-    std::fs::write(&file, text).unwrap();
+    write_endless(place.path());
     let mut command = Command::new(program());
     command.args(["run", "--json"]).current_dir(place.path()).env_remove("PLEACH_WORKER");
     let run = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -180,10 +185,7 @@ fn what_cannot_be_written_is_said_and_is_no_wrong_usage() {
 #[test]
 fn a_killed_run_has_a_report() {
     let place = tempfile::tempdir().unwrap();
-    write_pipeline(place.path());
-    let file = place.path().join("pleach.toml");
-    let text = std::fs::read_to_string(&file).unwrap().replace("steps = 12", "steps = 1000000");
-    std::fs::write(&file, text).unwrap();
+    write_endless(place.path());
     let mut command = Command::new(program());
     command.args(["run", "--json"]).current_dir(place.path()).env("PLEACH_WORKER", "1");
     let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

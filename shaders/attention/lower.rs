@@ -1,6 +1,6 @@
-//! How a GPU does attention: the choice of kernels and tiles.
+//! How a GPU does attention: the choice of kernels, and the direct ones of `attention.wgsl` (`tiled` has the others).
 
-use super::{BACKWARD, FORWARD, Params};
+use super::{BACKWARD, FORWARD, Params, tiled};
 use crate::grid::{bands, grid, threads};
 use crate::spec::{Access, Call, Cost, Kernel, Lowering, Region};
 use bytemuck::{Pod, Zeroable};
@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 /// Uniform of the kernels: `Params` with widths in units of `VEC` words.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Sizes {
+pub(super) struct Sizes {
     n: u32,
     m: u32,
     heads: u32,
@@ -26,39 +26,46 @@ struct Sizes {
     spare: [u32; 2],
 }
 
-type Storage = &'static [(&'static str, Access)];
-type Defines = &'static [(&'static str, &'static [u32])];
+pub(super) type Storage = &'static [(&'static str, Access)];
+pub(super) type Defines = &'static [(&'static str, &'static [u32])];
 
-const fn kernel(name: &'static str, entry: &'static str, storage: Storage, defines: Defines) -> Kernel {
-    Kernel {
-        name,
-        source: include_str!("../attention.wgsl"),
-        entry,
-        storage,
-        tick: false,
-        params_size: 64,
-        defines,
-        overrides: &[],
-    }
+/// An entry point of one of attention's texts.
+pub(super) const fn kernel(
+    source: &'static str,
+    name: &'static str,
+    entry: &'static str,
+    storage: Storage,
+    defines: Defines,
+) -> Kernel {
+    Kernel { name, source, entry, storage, tick: false, params_size: 64, defines, overrides: &[] }
 }
 
+const DIRECT: &str = include_str!("../attention.wgsl");
+
+/// What the forward kernels bind.
+pub(super) const FORWARD_STORAGE: Storage =
+    &[("q", Access::Read), ("kv", Access::Read), ("spans", Access::Read), ("y", Access::Write), ("lse", Access::Write)];
 static FORWARD_KERNEL: Kernel = kernel(
+    DIRECT,
     "attention.forward",
     "forward",
-    &[("q", Access::Read), ("kv", Access::Read), ("spans", Access::Read), ("y", Access::Write), ("lse", Access::Write)],
+    FORWARD_STORAGE,
     &[("VEC", &[1, 4]), ("ROWS", &[8, 4, 1]), ("COLS", &[16, 4]), ("CAP", &[0, 1])],
 );
 static DELTA_KERNEL: Kernel = kernel(
+    DIRECT,
     "attention.delta",
     "delta",
     &[("dy", Access::Read), ("y_saved", Access::Read), ("lse_saved", Access::Read), ("stats_out", Access::Write)],
     &[("VEC", &[1, 4]), ("ROWS", &[8]), ("COLS", &[8]), ("CAP", &[0])],
 );
 static QUERIES_KERNEL: Kernel =
-    kernel("attention.backward_queries", "backward_queries", BACKWARD_STORAGE, BACKWARD_DEFINES);
-static KEYS_KERNEL: Kernel = kernel("attention.backward_keys", "backward_keys", BACKWARD_STORAGE, BACKWARD_DEFINES);
+    kernel(DIRECT, "attention.backward_queries", "backward_queries", BACKWARD_STORAGE, BACKWARD_DEFINES);
+static KEYS_KERNEL: Kernel =
+    kernel(DIRECT, "attention.backward_keys", "backward_keys", BACKWARD_STORAGE, BACKWARD_DEFINES);
 const BACKWARD_DEFINES: Defines = &[("VEC", &[1, 4]), ("ROWS", &[8, 4]), ("COLS", &[8, 4]), ("CAP", &[0, 1])];
-const BACKWARD_STORAGE: Storage = &[
+/// What the backward kernels bind, but for delta.
+pub(super) const BACKWARD_STORAGE: Storage = &[
     ("dy", Access::Read),
     ("qkv", Access::Read),
     ("spans", Access::Read),
@@ -66,33 +73,16 @@ const BACKWARD_STORAGE: Storage = &[
     ("dqkv", Access::Write),
 ];
 
-macro_rules! tiled {
-    ($name:ident, $title:literal, $entry:literal, $pass:literal, $direct:ident) => {
-        static $name: Kernel = Kernel {
-            name: $title,
-            source: include_str!("tiled.wgsl"),
-            entry: $entry,
-            defines: &[("PASS", &[$pass]), ("QUADS", &[2, 1, 4, 8]), ("CAP", &[0, 1])],
-            ..$direct
-        };
-    };
-}
-
-tiled!(FORWARD_TILED, "attention.forward_tiled", "forward_tiled", 0, FORWARD_KERNEL);
-tiled!(QUERIES_TILED, "attention.queries_tiled", "queries_tiled", 1, QUERIES_KERNEL);
-tiled!(KEYS_TILED, "attention.keys_tiled", "keys_tiled", 2, KEYS_KERNEL);
-tiled!(VALUES_TILED, "attention.values_tiled", "values_tiled", 3, KEYS_KERNEL);
-
 /// All entry points.
 pub(super) const KERNELS: &[&Kernel] = &[
     &FORWARD_KERNEL,
     &DELTA_KERNEL,
     &QUERIES_KERNEL,
     &KEYS_KERNEL,
-    &FORWARD_TILED,
-    &QUERIES_TILED,
-    &KEYS_TILED,
-    &VALUES_TILED,
+    &tiled::FORWARD,
+    &tiled::QUERIES,
+    &tiled::KEYS,
+    &tiled::VALUES,
 ];
 
 fn sizes(p: &Params) -> (Sizes, u32) {
@@ -130,14 +120,6 @@ fn backward_tile(p: &Params, software: bool) -> (u32, u32) {
     if software && p.softcap == 0.0 { (8, 8) } else { (4, 4) }
 }
 
-/// Quads of channels of an invocation of the tiled kernels, where those can run and pay.
-fn tiled_quads(p: &Params, vec: u32, software: bool) -> Option<u32> {
-    if software || vec != 4 || p.n < 16 || p.apart == 1 {
-        return None;
-    }
-    [1, 2, 4, 8].into_iter().find(|quads| p.head_dim <= 32 * quads)
-}
-
 /// On a GPU the direct kernels reach a small part of its rate (16 invocations a workgroup, sums in storage): their cost
 /// counts as this many times the operations.
 const DIRECT_PENALTY: f64 = 16.0;
@@ -147,7 +129,7 @@ fn direct_cost(cost: Cost, software: bool) -> Cost {
 }
 
 /// Dispatches a kernel over `groups` workgroups, in bands where one would take too long.
-fn banded(
+pub(super) fn banded(
     l: &mut Lowering<'_>,
     kernel: &'static Kernel,
     sizes: &Sizes,
@@ -169,10 +151,8 @@ pub(super) fn forward(call: &Call, l: &mut Lowering<'_>) {
     let bound = [l.whole(q), l.whole(kv), l.whole(spans), l.whole(call.writes[0]), l.whole(call.writes[1])];
     let cap = ("CAP", u32::from(p.softcap > 0.0));
     let cost = (FORWARD.cost)(call);
-    if let Some(quads) = tiled_quads(&p, vec, l.caps.software) {
-        let groups = p.n.div_ceil(32) as usize * p.heads as usize;
-        banded(l, &FORWARD_TILED, &sizes, &bound, groups, cost, &[("QUADS", quads), cap]);
-        return;
+    if let Some(quads) = tiled::quads(&p, vec, l.caps.software) {
+        return tiled::forward(l, &p, &sizes, &bound, cost, [("QUADS", quads), cap]);
     }
     let (mut rows, cols) = forward_tile(&p, l.caps.software);
     if p.apart == 1 {
@@ -197,13 +177,8 @@ pub(super) fn backward(call: &Call, l: &mut Lowering<'_>) {
     let cost = (BACKWARD.cost)(call);
     let cost = |products: f64| Cost { flops: cost.flops * products / 5.0, bytes: cost.bytes };
     let cap = ("CAP", u32::from(p.softcap > 0.0));
-    if let Some(quads) = tiled_quads(&p, vec, l.caps.software) {
-        let all = [(&QUERIES_TILED, p.heads, 3.0), (&KEYS_TILED, p.kv_heads, 3.0), (&VALUES_TILED, p.kv_heads, 2.0)];
-        for (kernel, owners, products) in all {
-            let groups = p.n.div_ceil(32) as usize * owners as usize;
-            banded(l, kernel, &sizes, &bound, groups, cost(products), &[("QUADS", quads), cap]);
-        }
-        return;
+    if let Some(quads) = tiled::quads(&p, vec, l.caps.software) {
+        return tiled::backward(l, &p, &sizes, &bound, cost, [("QUADS", quads), cap]);
     }
     let (rows, cols) = backward_tile(&p, l.caps.software);
     for (kernel, owners, products) in [(&QUERIES_KERNEL, p.heads, 3.0), (&KEYS_KERNEL, p.kv_heads, 4.0)] {

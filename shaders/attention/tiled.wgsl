@@ -17,20 +17,8 @@
 // in a causal call they have the most to do. Limits: all widths are multiples of 4 words, d <= 32 QUADS.
 // The order of every sum is fixed: others in order within an invocation, the eight of a row at the end.
 //% import grid
-//% import score
+//% import attention
 
-const LN_2: f32 = 0.69314718;
-// Below every score. Not an infinity: compilers may assume that there are none.
-const LOWEST: f32 = -1e30;
-
-// Widths in quads.
-struct Params {
-    n: u32, m: u32, heads: u32, kv_heads: u32, d: u32, q_stride: u32, kv_stride: u32, k_offset: u32,
-    v_offset: u32, scale: f32, softcap: f32, dqkv: u32,
-    // Number of the first workgroup, and of the one after the last: long calls come in several dispatches.
-    first: u32, past: u32, spare_0: u32, spare_1: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
 //% if PASS == 0
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> kv: array<vec4<f32>>;

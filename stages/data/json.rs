@@ -170,6 +170,11 @@ pub(crate) fn array(path: &Path, reader: impl BufRead, field: &str, sink: &mut S
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
     let visitor = Records { field, sink, failed: &mut failed, path };
     let outcome = deserializer.deserialize_seq(visitor).and_then(|()| deserializer.end());
+    ended(path, failed, outcome)
+}
+
+/// How the reading of a JSON array ended: by the fault of whoever took its elements, else by a mistake in the file.
+pub(crate) fn ended(path: &Path, failed: Option<Fault>, outcome: serde_json::Result<()>) -> Result<(), Fault> {
     match (failed, outcome) {
         (Some(fault), _) => Err(fault),
         (None, Ok(())) => Ok(()),

@@ -3,7 +3,7 @@
 use super::Record;
 use super::detect::Shape;
 use super::field::{Wrong, keys, show};
-use crate::data::json::words;
+use crate::data::json::{ended, words};
 use crate::data::source::{Shape as Packed, shape};
 use crate::data::stream::{cannot_read, empty, open};
 use crate::data::text::{LINE, TextOptions, documents, lines};
@@ -235,18 +235,7 @@ fn array(
     let bounded = std::io::BufReader::new(Bounded { inner: reader, left: Rc::clone(&left) });
     let mut deserializer = serde_json::Deserializer::from_reader(bounded);
     let outcome = deserializer.deserialize_seq(Elements { left, failed: &mut failed, each });
-    match (failed, outcome.and_then(|()| deserializer.end())) {
-        (Some(fault), _) => Err(fault),
-        (None, Ok(())) => Ok(()),
-        (None, Err(error)) => {
-            let detail = match error.is_io() {
-                true => words(&error),
-                false => format!("line {}, column {}: {}", error.line(), error.column(), words(&error)),
-            };
-            let hint = "a .json file is one array of objects, UTF-8; for one object a line use the name .jsonl";
-            Err(Refusal::new(cannot_read(path), detail, hint).into())
-        }
-    }
+    ended(path, failed, outcome.and_then(|()| deserializer.end()))
 }
 
 /// A reader that stops after a number of bytes, which each record renews.
