@@ -13,5 +13,6 @@ pub mod loss;
 pub mod model;
 pub mod pipeline;
 pub mod pretrain;
+pub mod ranking;
 
 pub use pleach_runtime as runtime;
