@@ -23,6 +23,7 @@ mod oracle;
 mod pipeline;
 mod program;
 mod programs;
+mod ranking;
 mod recovery;
 mod resolved;
 mod stages;
