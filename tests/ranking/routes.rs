@@ -259,7 +259,7 @@ fn a_session_outlives_the_server_and_one_process_serves() {
     let mut other = Store::open(store.path()).unwrap();
     let second = Page::start(&mut other, &PageOptions::default()).unwrap_err();
     assert!(second.refusal.unwrap().to_string().contains("another process serves"));
-    assert_eq!(Page::find(&other).unwrap(), Some(port));
+    assert_eq!((Page::find(&other).unwrap(), page.is_serving()), (Some(port), true));
     let start = Instant::now();
     page.stop();
     assert!(start.elapsed() < Duration::from_secs(10));

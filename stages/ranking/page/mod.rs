@@ -102,6 +102,11 @@ impl PageHandle {
         self.port
     }
 
+    /// Whether it is still served: false once its thread ended by itself, so that whoever hosts it starts another.
+    pub fn is_serving(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Ends the page. What raters sent is on the disk; a request on its way is answered first.
     pub fn stop(mut self) {
         self.end();
