@@ -5,4 +5,5 @@ mod numeric;
 pub mod pairs;
 pub mod policy;
 pub mod preference;
+pub mod ranked;
 pub mod ranking;
