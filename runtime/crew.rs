@@ -5,7 +5,7 @@ use crate::actors::compute::ComputeActor;
 use crate::actors::data::DataActor;
 use crate::actors::journal::JournalActor;
 use crate::actors::loss::LossActor;
-use crate::actors::optimizer::OptimizerActor;
+use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
 use crate::bus::Bus;
 use crate::device::{Facts, Held};
 use crate::engine::Learned;
@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
 use crate::messages::{
     Blueprint, CheckpointMessage, CheckpointReply, ComputeMessage, ComputeReply, DataMessage, DataReply,
-    JournalMessage, Judged, Keepsake, LossMessage, LossReply, OptimizerMessage, OptimizerReply,
+    JournalMessage, Judged, Keeping, Keepsake, LossMessage, LossReply, OptimizerMessage, OptimizerReply,
 };
 use crate::progress::{Progress, Saved};
 use crate::stage::{Memory, Numbers, Stage, Window};
@@ -94,8 +94,17 @@ impl Crew {
         Crew { compute: self.compute.pin(), optimizer: self.optimizer.pin(), ..self.clone() }
     }
 
-    /// Compute: build.
-    pub fn begin(&mut self, blueprint: Blueprint) -> Result<(Facts, Held), Fault> {
+    /// Checkpoint, optimizer and compute: a stage begins.
+    pub fn begin(
+        &mut self,
+        blueprint: Blueprint,
+        keeping: Keeping,
+        optimizer: OptimizerConfig,
+    ) -> Result<(Facts, Held), Fault> {
+        let reply = self.checkpoint.call(CheckpointMessage::Begin(Arc::new(keeping)))?;
+        expect!(reply, CheckpointReply::Begun => ())?;
+        let reply = self.optimizer.call(OptimizerMessage::Begin(Box::new(optimizer)))?;
+        expect!(reply, OptimizerReply::Begun => ())?;
         let reply = self.compute.call(ComputeMessage::Begin(Box::new(blueprint)))?;
         let (facts, held) = expect!(reply, ComputeReply::Begun { facts, held } => (facts, held))?;
         self.facts = Some(facts.clone());

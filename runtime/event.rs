@@ -16,6 +16,9 @@ pub enum Event {
         run: String,
         /// Its process.
         pid: u32,
+        /// The folders of the run's stages, in their order.
+        #[serde(default)]
+        stages: Vec<String>,
         /// How the process before it ended, where its guardian saw that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
@@ -29,6 +32,9 @@ pub enum Event {
     StageStarted {
         /// `pretrain`, ...
         stage: String,
+        /// Its folder: `01-pretrain`.
+        #[serde(default)]
+        folder: String,
         /// Steps in all.
         steps: u64,
         /// Trained numbers.

@@ -1,10 +1,12 @@
 //! Every message of a run, in the order in which a step sends them. Numbers and handles, never tensors (windows
 //! excepted).
 
+use crate::actors::optimizer::OptimizerConfig;
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};
 use crate::engine::layout::{AdamW, POLICY, Role, RoleId, Shapes};
 use crate::engine::state::HostState;
+use crate::model::config::ModelConfig;
 use crate::progress::{Progress, Saved};
 use crate::stage::{Memory, Numbers, Verdict, Window};
 use crate::supervise::Message;
@@ -122,7 +124,7 @@ pub struct Blueprint {
 
 impl Blueprint {
     /// The model that the stage trains.
-    pub fn policy(&self) -> &crate::model::config::ModelConfig {
+    pub fn policy(&self) -> &ModelConfig {
         &self.roles[POLICY].config
     }
 }
@@ -217,6 +219,8 @@ pub enum ComputeReply {
 /// To the optimizer, from the trainer.
 #[derive(Clone, Debug)]
 pub enum OptimizerMessage {
+    /// A stage begins: by these rules. Answered by `Begun`.
+    Begin(Box<OptimizerConfig>),
     /// Take over this progress. Answered by `Progress`.
     Restore(Box<Progress>),
     /// The point of no return: weights, moments, cursor and memory move together. Answered by `Updated`.
@@ -242,6 +246,8 @@ pub enum OptimizerMessage {
 /// From the optimizer.
 #[derive(Clone, Debug)]
 pub enum OptimizerReply {
+    /// Ready for a stage's progress.
+    Begun,
     /// What was taken over.
     Progress(Box<Progress>),
     /// The progress after the step.
@@ -255,9 +261,22 @@ pub enum OptimizerReply {
     },
 }
 
+/// What the checkpoint actor keeps states for.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The stage's folder: `01-pretrain`.
+    pub folder: String,
+    /// The model that is trained.
+    pub config: ModelConfig,
+    /// What makes a folder with its weights a model: config.json, tokenizer.json, ...
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
 /// A state with the progress that belongs to it: what the vault and the checkpoints hold.
 #[derive(Clone, Debug)]
 pub struct Keepsake {
+    /// The stage's folder: `01-pretrain`.
+    pub stage: String,
     /// Where the run stands.
     pub progress: Progress,
     /// What it was computed on, and by.
@@ -269,6 +288,8 @@ pub struct Keepsake {
 /// To the checkpoint actor, from the trainer.
 #[derive(Clone, Debug)]
 pub enum CheckpointMessage {
+    /// A stage begins. Answered by `Begun`.
+    Begin(Arc<Keeping>),
     /// Keep in memory (recovery level 1). Answered by `Kept`.
     Keep(Arc<Keepsake>),
     /// Write to disk. Answered by `Saved`.
@@ -280,7 +301,7 @@ pub enum CheckpointMessage {
         /// The last of its stage.
         last: bool,
     },
-    /// The newest state: the vault's, else the newest good checkpoint's. Answered by `Newest`.
+    /// The stage's newest state: the vault's, else the newest good checkpoint's. Answered by `Newest`.
     Newest,
     /// Hand the stage's model on as a Hugging Face folder. Answered by `Folder`.
     HandOn {
@@ -292,6 +313,8 @@ pub enum CheckpointMessage {
 /// From the checkpoint actor.
 #[derive(Clone, Debug)]
 pub enum CheckpointReply {
+    /// Ready for a stage's states.
+    Begun,
     /// It is in the vault.
     Kept,
     /// It is on disk.
@@ -337,7 +360,7 @@ names! {
     DataMessage: Draw EvaluationRows Evaluation;
     LossMessage: Know Derive Judge Evaluate;
     ComputeMessage: Begin Seed Restore Look Learn Apply Evaluate Generate State;
-    OptimizerMessage: Restore Update Skip;
-    CheckpointMessage: Keep Save Newest HandOn;
+    OptimizerMessage: Begin Restore Update Skip;
+    CheckpointMessage: Begin Keep Save Newest HandOn;
     JournalMessage: Note Sync;
 }

@@ -1,12 +1,15 @@
 //! The trainer: begins a stage where it left off, steps to its end, and does what is due between steps.
 
-use crate::actors::checkpoint::made_by;
+use crate::actors::checkpoint::{made_by, model_files};
+use crate::actors::optimizer::OptimizerConfig;
 use crate::control::Control;
 use crate::crew::Crew;
 use crate::engine::generation::Sampling;
+use crate::engine::layout::{POLICY, RoleId};
+use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind, Refusal};
-use crate::messages::{Blueprint, Keepsake};
+use crate::messages::{Blueprint, Keeping, Keepsake};
 use crate::progress::Progress;
 use crate::stage::{Stage, Verdict};
 use crate::step::{Report, step};
@@ -34,19 +37,37 @@ pub struct Timing {
 }
 
 /// What the trainer works from.
+#[derive(Clone)]
 pub struct TrainerPlan {
+    /// The stage's folder: `01-pretrain`.
+    pub folder: String,
     /// The stage.
     pub stage: Arc<dyn Stage>,
     /// What compute builds.
     pub blueprint: Blueprint,
+    /// What the optimizer works by.
+    pub optimizer: OptimizerConfig,
+    /// Windows prepared ahead.
+    pub prefetch: usize,
     /// When what is due.
     pub timing: Timing,
     /// Key of weights' beginning and all noise.
     pub seed: u64,
     /// How samples are drawn.
     pub sampling: Sampling,
-    /// Weights to start from instead of random ones.
-    pub entry: Option<Arc<crate::engine::state::HostState>>,
+    /// Where each role's weights come from at the stage's beginning, in the order of the blueprint's roles. A policy
+    /// without an entry begins with random weights; a frozen model needs one.
+    pub entries: Vec<Option<Entry>>,
+}
+
+/// Gives a model's weights. Asked when a stage begins, which is after the end of the stage whose model it gives.
+pub type Entry = Arc<dyn Fn() -> Result<Arc<HostState>, Fault> + Send + Sync>;
+
+impl TrainerPlan {
+    /// Where a role's weights come from.
+    fn entry(&self, role: RoleId) -> Option<&Entry> {
+        self.entries.get(role).and_then(Option::as_ref)
+    }
 }
 
 /// How the trainer ended.
@@ -118,22 +139,24 @@ impl Trainer {
     /// Builds the programs and takes up the newest state: the vault's, else a checkpoint's, else a new beginning.
     fn begin(&mut self) -> Result<(), Fault> {
         let plan = self.plan.clone();
-        let (facts, held) = self.crew.begin(plan.blueprint.clone())?;
+        let config = plan.blueprint.policy().clone();
+        let files = model_files(&config, &*plan.stage);
+        let keeping = Keeping { folder: plan.folder.clone(), config, files };
+        let (facts, held) = self.crew.begin(plan.blueprint.clone(), keeping, plan.optimizer.clone())?;
         let (newest, from_vault, lost) = self.crew.newest()?;
         let data = plan.stage.data()?.fingerprint();
         let fresh = Progress { data: data.clone(), seed: plan.seed, tiles: facts.tiles.clone(), ..Progress::default() };
         let from = match &newest {
             Some(_) if from_vault => "memory",
             Some(_) => "checkpoint",
-            None if plan.entry.is_some() => "model",
+            None if plan.entry(POLICY).is_some() => "model",
             None => "seed",
         };
         match newest {
             Some(keepsake) => self.go_on(&keepsake, fresh)?,
-            None if !lost.is_empty() => return Err(nothing_whole(&lost).into()),
             None => {
-                match &plan.entry {
-                    Some(state) => self.crew.restore_state(state.clone(), 0)?,
+                match plan.entry(POLICY) {
+                    Some(entry) => self.crew.restore_state(entry()?, 0)?,
                     None => self.crew.seed(plan.seed)?,
                 }
                 self.progress = self.crew.take_over(fresh)?;
@@ -142,6 +165,7 @@ impl Trainer {
         self.place_frozen()?;
         self.crew.note(Event::StageStarted {
             stage: plan.stage.name().to_string(),
+            folder: plan.folder.clone(),
             steps: plan.timing.steps,
             parameters: crate::model::weights::parameters(plan.blueprint.policy()) as u64,
             device: facts,
@@ -159,15 +183,15 @@ impl Trainer {
         self.keep()
     }
 
-    /// Frozen models hold the weights that the stage was entered with, whatever step it is taken up at.
+    /// Frozen models hold the weights that they were entered with, whatever step the stage is taken up at.
     fn place_frozen(&self) -> Result<(), Fault> {
         let roles = &self.plan.blueprint.roles;
         for (role, _) in roles.iter().enumerate().filter(|(_, role)| !role.trained) {
-            let Some(state) = &self.plan.entry else {
+            let Some(entry) = self.plan.entry(role) else {
                 let what = "a stage with a frozen model needs a model to start from";
                 return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
             };
-            self.crew.restore_role(role, state.clone(), 0)?;
+            self.crew.restore_role(role, entry()?, 0)?;
         }
         Ok(())
     }
@@ -309,7 +333,8 @@ impl Trainer {
 
     fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
         let state = self.crew.state(self.progress.step)?;
-        Ok(Arc::new(Keepsake { progress: self.progress.clone(), facts: self.facts(), state }))
+        let (stage, progress) = (self.plan.folder.clone(), self.progress.clone());
+        Ok(Arc::new(Keepsake { stage, progress, facts: self.facts(), state }))
     }
 
     /// A copy into the vault.
@@ -381,15 +406,6 @@ impl Trainer {
         });
         Ok(())
     }
-}
-
-/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention
-/// would remove what a person may still mend.
-fn nothing_whole(lost: &[String]) -> Refusal {
-    let what = "could not go on: no checkpoint of this run is whole";
-    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \
-                under another name; nothing was removed";
-    Refusal::new(what, lost.join("; "), hint).with_code(1)
 }
 
 /// A checkpoint of other data or another seed cannot be gone on from.

@@ -383,21 +383,30 @@ impl Launch {
         };
         let recipe = self.recipe();
         let seed = self.pipeline.seed;
-        let trainer = TrainerPlan { stage: recipe, blueprint, timing, seed, sampling, entry: None };
+        let optimizer = OptimizerConfig {
+            schedule: schedule(stage, steps),
+            beta1: stage.beta1,
+            beta2: stage.beta2,
+            clip: stage.clip,
+        };
+        let trainer = TrainerPlan {
+            folder: STAGE_FOLDER.into(),
+            stage: recipe,
+            blueprint,
+            optimizer,
+            prefetch: stage.prefetch,
+            timing,
+            seed,
+            sampling,
+            entries: Vec::new(),
+        };
         let chosen = self.chosen.clone();
         RunPlan {
             folder: self.folder.clone(),
             name: self.pipeline.name.clone(),
             after: None,
-            stage_folder: STAGE_FOLDER.into(),
-            trainer: Arc::new(trainer),
-            optimizer: OptimizerConfig {
-                schedule: schedule(stage, steps),
-                beta1: stage.beta1,
-                beta2: stage.beta2,
-                clip: stage.clip,
-            },
-            prefetch: stage.prefetch,
+            stages: vec![Arc::new(trainer)],
+            done: 0,
             watch: QUICK_WATCH,
             changes: self.changes.clone(),
             open: Arc::new(move || open(&chosen)),
