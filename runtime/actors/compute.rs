@@ -56,7 +56,7 @@ impl ComputeActor {
             }
             ComputeMessage::Look { step, window } => {
                 self.stands_before(step)?;
-                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.look(&window)?)))
+                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.look(POLICY, &window)?)))
             }
             ComputeMessage::Learn { step, window, derivatives, tick } => {
                 self.stands_before(step)?;

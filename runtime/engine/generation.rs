@@ -85,6 +85,11 @@ impl Engine {
         eos: &[u32],
         emit: &mut dyn FnMut(usize, u32) -> bool,
     ) -> Result<Vec<Generated>, Fault> {
+        if self.layout.members[POLICY].streams.is_none() {
+            let name = &self.layout.members[POLICY].role.name;
+            let (what, hint) = ("the model was laid out without generation", "this is a mistake of the program");
+            return Err(Refusal::new(what, format!("role \"{name}\" has no programs that continue prompts"), hint).into());
+        }
         let (room, vocab) = (self.layout.shapes.sequence, self.layout.config(POLICY).vocab as u32);
         for (index, prompt) in prompts.iter().enumerate() {
             let problem = if prompt.is_empty() {
