@@ -214,11 +214,13 @@ pub struct Asked {
     pub eos: Vec<u32>,
 }
 
-/// What the windows of one gathering teach: kept, in memory and on disk, before anything is learned from it.
+/// What the windows of one gathering teach: kept before anything is learned from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
-    /// Its number: draw / [`Gather::draws`].
+    /// Its number: draw / `draws`.
     pub number: u64,
+    /// Windows that are drawn from it: [`Gather::draws`].
+    pub draws: u64,
     /// The windows in which its rows are learned first. What is known of their tokens stands in [`Window::given`], as
     /// gathering and loss of a stage agree.
     pub windows: Vec<Window>,
@@ -226,11 +228,20 @@ pub struct Round {
     pub metrics: Vec<(String, f64)>,
 }
 
+impl Round {
+    /// The draw that follows its last.
+    pub fn end(&self) -> u64 {
+        (self.number + 1) * self.draws
+    }
+}
+
 /// What a stage makes of a gathering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settled {
-    /// The round.
-    pub round: Round,
+    /// [`Round::windows`].
+    pub windows: Vec<Window>,
+    /// [`Round::metrics`].
+    pub metrics: Vec<(String, f64)>,
     /// The loss's memory after it.
     pub memory: Memory,
     /// What is not as it should be, in words.

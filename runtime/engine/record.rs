@@ -1,6 +1,6 @@
 //! The programs of a role, recorded once.
 
-use super::layout::{AdamW, Member, Ports, Slot, Which};
+use super::layout::{AdamW, Member, Ports, Which};
 use super::shapes::Shapes;
 use crate::model::config::{Head, ModelConfig};
 use crate::model::generate::{Cached, DecodeInputs};
@@ -31,7 +31,7 @@ pub(super) fn record(member: &Member, shapes: &Shapes, ports: &Ports, adamw: &Ad
     }
     if member.role.trained {
         out.push((Which::Norm, 0, norm(member, ports)));
-        out.push((Which::Update, 0, update(&member.slots, adamw)));
+        out.push((Which::Update, 0, update(member, adamw)));
     }
     out
 }
@@ -55,7 +55,12 @@ fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, port
     match config.head {
         Head::Scalar => scalar_head(&mut tape, hidden, weights["score"], ports.unit, derivatives),
         Head::Vocabulary => {
-            let options = HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
+            let options = HeadOptions {
+                scale: 1.0,
+                softcap: 0.0,
+                temperature: member.role.temperature,
+                chunk: shapes.head_chunk,
+            };
             head::record(&mut tape, hidden, head_weight(config, weights), ports.targets, derivatives, options)
         }
     };
@@ -85,9 +90,9 @@ fn norm(member: &Member, ports: &Ports) -> Program {
     tape.finish()
 }
 
-fn update(slots: &[Slot], adamw: &AdamW) -> Program {
+fn update(member: &Member, adamw: &AdamW) -> Program {
     let mut tape = Tape::new("update", false);
-    for slot in slots {
+    for slot in &member.slots {
         let Some([g, m, v]) = slot.trained else { continue };
         let decay = if slot.spec.decays() { adamw.decay } else { 0.0 };
         let params = adamw::Params {
@@ -95,7 +100,7 @@ fn update(slots: &[Slot], adamw: &AdamW) -> Program {
             beta2: adamw.beta2,
             eps: adamw.eps,
             decay,
-            lr_scale: 1.0,
+            lr_scale: member.role.rate,
             len: slot.spec.len() as u32,
         };
         tape.call(adamw::call(g, slot.weight, m, v, params));

@@ -24,25 +24,34 @@ pub struct Role {
     pub evaluates: bool,
     /// Has caches, and the programs that continue prompts.
     pub generates: bool,
+    /// What logits are divided by before the numbers are taken of them: 1, or the temperature that a policy samples at,
+    /// whose log-probabilities those of its own samples then are. Above 0.
+    pub temperature: f32,
+    /// Its share of the learning rate: 1, or a critic's own.
+    pub rate: f32,
 }
 
 impl Role {
+    fn new(name: &str, config: &ModelConfig, [trained, evaluates, generates]: [bool; 3]) -> Role {
+        let (name, config) = (name.into(), config.clone());
+        Role { name, config, trained, evaluates, generates, temperature: 1.0, rate: 1.0 }
+    }
     /// The model that a stage trains; it samples from it too where it has a vocabulary's head.
     pub fn policy(config: &ModelConfig) -> Role {
         let generates = config.head == Head::Vocabulary;
-        Role { name: "policy".into(), config: config.clone(), trained: true, evaluates: true, generates }
+        Role::new("policy", config, [true, true, generates])
     }
     /// A second model that a stage trains beside its policy: PPO's critic.
     pub fn critic(config: &ModelConfig) -> Role {
-        Role { name: "critic".into(), config: config.clone(), trained: true, evaluates: true, generates: false }
+        Role::new("critic", config, [true, true, false])
     }
     /// A model that only continues prompts.
     pub fn generator(config: &ModelConfig) -> Role {
-        Role { name: "model".into(), config: config.clone(), trained: false, evaluates: false, generates: true }
+        Role::new("model", config, [false, false, true])
     }
     /// A frozen model that only says its numbers.
     pub fn reference(config: &ModelConfig) -> Role {
-        Role { name: "reference".into(), config: config.clone(), trained: false, evaluates: true, generates: false }
+        Role::new("reference", config, [false, true, false])
     }
     /// Why it cannot be laid out at all.
     pub(super) fn refusal(&self) -> Option<Refusal> {
