@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// At most 256 MiB: about 44 bytes a token, so six million tokens.
-const KIND: Kind = Kind { what: "round record", magic: *b"PLEACH-ROUND\n\n\n\n", version: 1, oldest: 1, limit: 256 << 20 };
+const KIND: Kind =
+    Kind { what: "round record", magic: *b"PLEACH-ROUND\n\n\n\n", version: 1, oldest: 1, limit: 256 << 20 };
 
 #[derive(Encode, Decode)]
 struct Record {

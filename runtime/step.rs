@@ -6,8 +6,8 @@
 //! windows of a round ([`gather`]); what it gives is kept before the first of them is drawn.
 
 use crate::crew::Crew;
-use crate::fault::{Fault, FaultKind};
 use crate::engine::layout::{POLICY, RoleId};
+use crate::fault::{Fault, FaultKind};
 use crate::progress::Progress;
 use crate::stage::{Memory, Round, Settled, Verdict};
 use pleach_shaders::spec::Tick;

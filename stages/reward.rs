@@ -215,7 +215,12 @@ mod tests {
             agreement: Agreement::Plain,
         };
         let flags = flags.iter().map(|list| list.iter().map(ToString::to_string).collect()).collect();
-        RankedSet { completions: ranks.iter().map(|&rank| one(rank)).collect(), ranks: ranks.into(), flags, margin: None }
+        RankedSet {
+            completions: ranks.iter().map(|&rank| one(rank)).collect(),
+            ranks: ranks.into(),
+            flags,
+            margin: None,
+        }
     }
 
     #[test]

@@ -148,6 +148,15 @@ pub fn score(written: &[Written], rules: &[Reward], model: Option<&[f64]>) -> Sc
     out
 }
 
+/// What each completion earns in all: the weighted sum over the rules that apply, NaN where none does.
+pub fn totals(rewards: &[f64], rules: &[Reward]) -> Vec<f64> {
+    let total = |row: &[f64]| {
+        let there = || row.iter().zip(rules).filter(|(value, _)| !value.is_nan());
+        if there().next().is_none() { f64::NAN } else { there().map(|(value, rule)| value * rule.weight).sum() }
+    };
+    rewards.chunks_exact(rules.len().max(1)).map(total).collect()
+}
+
 /// A reward model's score of each row of windows: its value at the row's last token.
 pub fn model_scores(windows: &[Window], given: usize) -> Vec<f64> {
     let of = |window: &Window| -> Vec<f64> {

@@ -21,6 +21,7 @@ mod odd;
 mod open;
 mod oracle;
 mod pipeline;
+mod policy_stages;
 mod program;
 mod programs;
 mod recovery;

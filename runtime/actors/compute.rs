@@ -3,8 +3,8 @@
 use super::opening::Opening;
 use crate::engine::Engine;
 use crate::engine::layout::POLICY;
-use crate::fault::{Fault, FaultKind};
 use crate::engine::layout::RoleId;
+use crate::fault::{Fault, FaultKind};
 use crate::messages::{Blueprint, ComputeMessage, ComputeReply, Derivatives};
 use crate::stage::Window;
 use crate::supervise::Behaviour;

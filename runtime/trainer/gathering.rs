@@ -43,7 +43,11 @@ impl Trainer {
         self.progress = self.crew.take_over(self.progress.clone())?;
         self.round = Some(round);
         // A round of one window is nothing to go on in the midst of: memory is enough.
-        if draws > 1 { self.save(false, false)? } else { self.keep()? }
+        if draws > 1 {
+            self.save(false, false)?
+        } else {
+            self.keep()?
+        }
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Objectives: plain functions of the head's numbers.
 
 pub mod next_token;
-mod numeric;
+pub(crate) mod numeric;
 pub mod pairs;
 pub mod policy;
 pub mod preference;
