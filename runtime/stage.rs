@@ -181,8 +181,8 @@ pub trait Loss: Send {
     /// Where they do, the window's numbers are looked at first, and the forward pass is made a second time; such a
     /// stage trains a model without dropout, so that both passes are the same.
     fn known(&self, window: &Window) -> Option<Numbers>;
-    /// The other models whose numbers of a window it wants in [`Window::given`]: frozen ones, and those that learn in the
-    /// same step.
+    /// The other models whose numbers of a window it wants in [`Window::given`]: frozen ones, and those that learn in
+    /// the same step.
     fn beside(&self) -> Vec<RoleId> {
         Vec::new()
     }

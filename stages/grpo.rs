@@ -2,11 +2,11 @@
 //!
 //! - **Data**: prompts ([`Prompt`](crate::rewards::Prompt)): `{"prompt": "2 + 2 =", "answer": "4"}`; each round the
 //!   policy continues some of them ([`Rollout`]).
-//! - **Loss**: the clipped ratio to the policy that wrote, times a completion's advantage over its group, in the forms of
-//!   GRPO, BNPO, Dr. GRPO, DAPO and GSPO ([`Groups`]); with `beta`, a KL leash to the model at entry.
+//! - **Loss**: the clipped ratio to the policy that wrote, times a completion's advantage over its group, in the forms
+//!   of GRPO, BNPO, Dr. GRPO, DAPO and GSPO ([`Groups`]); with `beta`, a KL leash to the model at entry.
 //! - **Rewards**: rules, functions, or a reward model that reads the same tokens ([`crate::rewards`]).
-//! - **Assumptions**: no dropout. A group of one reward teaches nothing and is counted; a completion without a reward has
-//!   advantage 0, and that is said.
+//! - **Assumptions**: no dropout. A group of one reward teaches nothing and is counted; a completion without a reward
+//!   has advantage 0, and that is said.
 //! - **Done**: after `steps` steps; the last model is handed on.
 
 use crate::loss::pairs::REFERENCE;

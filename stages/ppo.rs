@@ -1,10 +1,11 @@
-//! PPO: the policy writes, a reward model or rules score what it wrote, and a critic that learns beside it says how much
-//! better each token was than expected.
+//! PPO: the policy writes, a reward model or rules score what it wrote, and a critic that learns beside it says how
+//! much better each token was than expected.
 //!
-//! - **Data**: prompts ([`Prompt`](crate::rewards::Prompt)): `{"prompt": "How do I greet Mira?"}`; each round the policy
-//!   continues some of them ([`Rollout`]).
+//! - **Data**: prompts ([`Prompt`](crate::rewards::Prompt)): `{"prompt": "How do I greet Mira?"}`; each round the
+//!   policy continues some of them ([`Rollout`]).
 //! - **Loss**: the clipped ratio to the policy that wrote times GAE's advantages, and the critic's clipped error
-//!   ([`ActorCritic`]); a per-token KL to the model at entry is taken off the reward, its coefficient adaptive on demand.
+//!   ([`ActorCritic`]); a per-token KL to the model at entry is taken off the reward, its coefficient adaptive on
+//!   demand.
 //! - **Roles**: policy and critic learn in one step, both or neither; reference and reward model are frozen.
 //! - **Assumptions**: no dropout. A completion without a score is not learned from, and that is said.
 //! - **Done**: after `steps` steps; the last policy is handed on. The critic stays in the checkpoints.
@@ -87,7 +88,7 @@ fn told(windows: &[Window]) -> Vec<Told> {
 fn give(windows: &mut [Window], told: &[Told], scores: &[f64], worth: &ppo::Worth) {
     let (mut advantages, mut returns) = (worth.advantages.iter(), worth.returns.iter());
     let mut each = told.iter().zip(scores);
-    let mut next = |list: &mut std::slice::Iter<f64>| list.next().copied().unwrap_or(0.0) as f32;
+    let next = |list: &mut std::slice::Iter<f64>| list.next().copied().unwrap_or(0.0) as f32;
     for window in windows {
         let places = places(window);
         let (mut given, mut valued): (Numbers, Numbers) =

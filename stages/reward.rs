@@ -2,12 +2,12 @@
 //!
 //! - **Data**: one prompt's K completions with their ranks ([`RankedSet`]); a set is learned as one group, so that K
 //!   completions cost K forward passes, not K (K - 1):
-//!   `{"prompt": "..", "completions": [{"text": "..", "rank": 1}, {"text": "..", "rank": 2, "flags": {"bias": true}}]}`
-//! - **Loss**: all C(K, 2) pairs of a set, or Plackett and Luce's choices ([`RankedSets`]), on the value that the scalar
-//!   head gives at each completion's last token.
+//!   `{"prompt": "..", "completions": [{"id": "a", "text": "..", "flags": {"bias": true}}, ..], "ranks": [2, 1]}`
+//! - **Loss**: all C(K, 2) pairs of a set, or Plackett and Luce's choices ([`RankedSets`]), on the value that the
+//!   scalar head gives at each completion's last token.
 //! - **Assumptions**: the policy's role has a scalar head and no dropout; a flag of harm vetoes or weighs ([`Flags`]).
-//! - **Done**: after `steps` steps; the best validated checkpoint is handed on. Validation is by prompt: no prompt is on
-//!   both sides ([`split`]).
+//! - **Done**: after `steps` steps; the best validated checkpoint is handed on. Validation is by prompt: no prompt is
+//!   on both sides ([`split`]).
 
 use crate::data::Tokenizer;
 use crate::data::mask::{ChatEncoder, Encoded};

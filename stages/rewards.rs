@@ -38,16 +38,16 @@ pub type Function = Arc<dyn Fn(&Written) -> f64 + Send + Sync>;
 /// How a completion is rewarded.
 #[derive(Clone)]
 pub enum Rule {
-    /// 1 if the text is that of a column of the prompt's record, blanks at both ends apart; else 0. Does not apply where
-    /// the record has no such column.
+    /// 1 if the text is that of a column of the prompt's record, blanks at both ends apart; else 0. Does not apply
+    /// where the record has no such column.
     Exact {
         /// The column: `answer`.
         column: String,
     },
     /// 1 if the pattern is found in the text, else 0.
     Matches(regex::Regex),
-    /// DAPO's soft punishment of length (Yu et al. 2025, eq. 13), in tokens: 0 up to `most - soft`, falling evenly to -1
-    /// at `most`, -1 beyond.
+    /// DAPO's soft punishment of length (Yu et al. 2025, eq. 13), in tokens: 0 up to `most - soft`, falling evenly to
+    /// -1 at `most`, -1 beyond.
     Length {
         /// Tokens of the longest completion that is not punished in full.
         most: usize,

@@ -358,3 +358,100 @@ impl Data for Unmeasured {
         self.fingerprint.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::tokenizer::characters;
+    use pleach_runtime::engine::generation::Ended;
+    use std::collections::BTreeSet;
+
+    fn rollout() -> Rollout {
+        let prompt = |i: u32| Prompt { text: i.to_string(), ids: vec![i, 1], columns: serde_json::Map::new() };
+        Rollout {
+            prompts: (0..10).map(prompt).collect(),
+            batch: 4,
+            completions: 3,
+            windows: 2,
+            epochs: 3,
+            context: 8,
+            sampling: Sampling { max_tokens: 4, ..Sampling::default() },
+            seed: 5,
+            eos: vec![2],
+            rewards: vec![Reward::new("length", Rule::Length { most: 4, soft: 2 })],
+            mask_truncated: false,
+            kl_limit: 2.0,
+            moved_limit: None,
+            tokenizer: Arc::new(characters(&"abc".chars().collect()).unwrap()),
+        }
+    }
+
+    fn written(count: usize) -> Vec<Generated> {
+        let one = |i: usize| Generated {
+            tokens: vec![3; i % 3 + 1],
+            log_probabilities: vec![0.0; i % 3 + 1],
+            ended: if i % 3 == 2 { Ended::Length } else { Ended::Eos },
+            end: (i % 3 != 2).then_some(2),
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn a_round_is_a_function_of_its_number_and_an_epoch_asks_every_prompt_once() {
+        let rollout = rollout();
+        let firsts = |round| rollout.ask(round).prompts.iter().step_by(3).map(|ids| ids[0]).collect::<Vec<_>>();
+        assert_eq!(rollout.ask(7), rollout.ask(7));
+        assert_ne!(rollout.ask(0).sampling.seed, rollout.ask(1).sampling.seed);
+        let two_epochs: Vec<u32> = (0..5).flat_map(firsts).collect();
+        for epoch in two_epochs.chunks(10) {
+            assert_eq!(epoch.iter().collect::<BTreeSet<_>>().len(), 10, "{epoch:?}");
+        }
+        assert_ne!(two_epochs[..10], two_epochs[10..]);
+    }
+
+    #[test]
+    fn rows_learn_the_completion_and_its_end_and_read_the_last_token() {
+        let mut rollout = rollout();
+        let windows = rollout.rows(0, &written(12)).unwrap();
+        let rows: Vec<&Row> = windows.iter().flat_map(|window| &window.rows).collect();
+        assert_eq!((windows.len(), rows.len(), windows[0].groups.len()), (2, 12, 2));
+        assert_eq!(rows[0].tokens[1..], [1, 3, 2, 0]);
+        assert_eq!(rows[0].weights, [0.0, 1.0, 1.0, 0.0], "one token and the end");
+        assert_eq!(rows[2].tokens[1..], [1, 3, 3, 3, 0]);
+        assert_eq!(rows[2].weights, [0.0, 1.0, 1.0, 1.0, 0.0], "three tokens, cut");
+        assert_eq!(places(&windows[0])[..2], [1..3, 5..8]);
+        rollout.mask_truncated = true;
+        let masked = rollout.rows(0, &written(12)).unwrap();
+        assert_eq!(masked[0].rows[2].weights, [0.0; 5]);
+        assert!(rollout.rows(0, &written(11)).is_err());
+    }
+
+    #[test]
+    fn later_epochs_mix_the_prompts_of_a_round_and_keep_what_is_known_of_them() {
+        let rollout = rollout();
+        let mut windows = rollout.rows(0, &written(12)).unwrap();
+        for window in &mut windows {
+            // Of each token, its row's key.
+            let keys = window.rows.iter().flat_map(|row| vec![[row.key as f32, 0.0, 0.0, 0.0]; row.len()]);
+            window.given = vec![Arc::new(keys.collect())];
+        }
+        let round = Round { number: 0, draws: rollout.draws(), windows: windows.clone(), metrics: vec![] };
+        assert_eq!(rollout.draws(), 6);
+        let epoch = |epoch: u64| (0..2).map(|at| rollout.window(&round, 2 * epoch + at).unwrap()).collect::<Vec<_>>();
+        assert_eq!(epoch(0), windows);
+        let keys = |windows: &[Window]| -> Vec<u64> {
+            windows.iter().flat_map(|window| window.rows.iter().map(|row| row.key)).collect()
+        };
+        let mixtures: BTreeSet<Vec<u64>> = (0..20).map(|at| keys(&epoch(at))).collect();
+        assert!(mixtures.len() > 4, "{mixtures:?}");
+        for windows in (1..4).map(epoch) {
+            assert_eq!(keys(&windows).into_iter().collect::<BTreeSet<_>>(), (0..12).collect());
+            for window in &windows {
+                let known: Vec<f32> = window.given[0].iter().map(|numbers| numbers[0]).collect();
+                let wanted: Vec<f32> = window.rows.iter().flat_map(|row| vec![row.key as f32; row.len()]).collect();
+                assert_eq!((known, window.groups.len()), (wanted, 2));
+            }
+        }
+    }
+}

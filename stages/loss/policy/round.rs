@@ -171,3 +171,92 @@ impl Loss for ActorCritic {
         too_far(evaluated, self.moved_limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::group::{Level, Normalizer};
+    use super::*;
+    use std::sync::Arc;
+
+    /// Completions of two and of three tokens after prompts, and one that is masked.
+    fn window(lists: usize) -> Window {
+        let row = |weights: &[f32]| {
+            let n = weights.len();
+            Row { tokens: vec![0; n + 1], weights: weights.to_vec(), segments: vec![0; n], key: 0 }
+        };
+        let rows = vec![row(&[0.0, 1.0, 1.0, 0.0]), row(&[0.0; 3]), row(&[1.0, 1.0, 1.0, 0.0])];
+        let list = |seed: u8| {
+            let number = |at: u8, k: u8| f32::from((at * 7 + k * 5 + seed * 3) % 11) * 0.1 - 0.5;
+            Arc::new((0..11).map(|at| [0, 1, 2, 3].map(|k| number(at, k))).collect::<Numbers>())
+        };
+        let given = (0..lists as u8).map(list).collect();
+        Window { given, ..Window::new(4, rows) }
+    }
+
+    fn numbers() -> Numbers {
+        (0..11u8).map(|at| [f32::from(at * 3 % 7) * 0.1 - 0.4, 0.0, f32::from(at), 0.0]).collect()
+    }
+
+    /// Derivatives beside differences of the loss, of the policy's numbers and of a list that is given.
+    fn assert_slopes(loss: &dyn Loss, lists: usize) {
+        let memory = Memory::default();
+        let value = |window: &Window, numbers: &Numbers| loss.evaluate(window, numbers, &memory).unwrap();
+        let here = value(&window(lists), &numbers());
+        for at in 0..11 {
+            let moved = |by: f32| {
+                let mut numbers = numbers();
+                numbers[at][0] += by;
+                value(&window(lists), &numbers).loss
+            };
+            let slope = (moved(0.0078125) - moved(-0.0078125)) / 0.015625;
+            assert!((slope - f64::from(here.derivatives[at][0])).abs() < 2e-4, "{at}: {slope} {:?}", here.derivatives);
+            for (_, derivatives) in &here.beside {
+                let moved = |by: f32| {
+                    let mut window = window(lists);
+                    Arc::make_mut(window.given.last_mut().unwrap())[at][0] += by;
+                    value(&window, &numbers()).loss
+                };
+                let slope = (moved(0.0078125) - moved(-0.0078125)) / 0.015625;
+                assert!((slope - f64::from(derivatives[at][0])).abs() < 2e-4, "critic {at}: {slope}");
+            }
+        }
+        assert!(here.derivatives[4..7].iter().all(|d| *d == [0.0; 4]), "nothing is learned of the masked one");
+    }
+
+    #[test]
+    fn derivatives_are_the_slopes_where_the_numbers_lie() {
+        let wide = Grpo { epsilon: 5.0, epsilon_high: 5.0, ..Grpo::default() };
+        for options in [
+            wide,
+            Grpo { beta: 0.1, normalizer: Normalizer::Grpo, ..wide },
+            Grpo { level: Level::Sequence, normalizer: Normalizer::Bnpo, ..wide },
+        ] {
+            assert_slopes(&Groups { options, moved_limit: None }, 1);
+        }
+        let options = Ppo { clip: 5.0, clip_value: 5.0, ..Ppo::default() };
+        assert_slopes(&ActorCritic { options, critic: 2, moved_limit: None }, 3);
+    }
+
+    #[test]
+    fn a_completion_has_a_value_more_than_tokens_and_a_torn_window_is_none() {
+        let loss = ActorCritic { options: Ppo::default(), critic: 2, moved_limit: None };
+        let out = loss.evaluate(&window(3), &numbers(), &Memory::default()).unwrap();
+        let learned: Vec<usize> = (0..11).filter(|&at| out.beside[0].1[at][0] != 0.0).collect();
+        assert!(learned.iter().all(|at| [1, 2, 3, 7, 8, 9, 10].contains(at)) && learned.len() > 3, "{learned:?}");
+        assert!(loss.evaluate(&window(2), &numbers(), &Memory::default()).is_err());
+        let entropy = out.metrics.iter().find(|(name, _)| name == "policy/entropy_avg").unwrap().1;
+        assert_eq!(entropy, (1.0 + 2.0 + 7.0 + 8.0 + 9.0) / 5.0);
+    }
+
+    #[test]
+    fn a_policy_that_went_too_far_ends_its_round() {
+        let evaluate = |moved_limit| {
+            let loss = Groups { options: Grpo::default(), moved_limit };
+            loss.verdict(&loss.evaluate(&window(1), &numbers(), &Memory::default()).unwrap())
+        };
+        assert_eq!(evaluate(None), Verdict::Apply);
+        assert_eq!(evaluate(Some(1.0)), Verdict::Apply);
+        assert!(matches!(evaluate(Some(1e-6)), Verdict::NextRound(why) if why.contains("limit")));
+    }
+}
