@@ -29,18 +29,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The token that the rule pays for.
-const PAID: u32 = 5;
+/// The token that a good answer says.
+const GOOD: u32 = 5;
 
 fn text(steps: u64) -> String {
     let text = toml(1, 0).replace("dropout = 0.1", "dropout = 0.0").replace("steps = 12", &format!("steps = {steps}"));
     text.replace("eval_every = 5", "eval_every = 0")
 }
 
-/// Share of the paid token.
+/// Pays for the share of even tokens.
 fn share() -> Reward {
     let share = |it: &pleach::rewards::Written| {
-        it.ids.iter().filter(|&&id| id == PAID).count() as f64 / it.ids.len().max(1) as f64
+        it.ids.iter().filter(|&&id| id % 2 == 0).count() as f64 / it.ids.len().max(1) as f64
     };
     Reward::new("share", Rule::Function(Arc::new(share)))
 }
@@ -342,7 +342,8 @@ fn another_process_goes_on_in_the_midst_of_a_round() {
 /// Which events say so, in words.
 fn said(events: &[Event], words: &str) -> usize {
     let has = |event: &&Event| match event {
-        Event::Trouble { what, .. } => what.contains(words),
+        // The supervisors say the halt once more.
+        Event::Trouble { what, then } => what.contains(words) && then != "its supervisor decides",
         Event::Skipped { why, .. } => why.contains(words),
         _ => false,
     };
@@ -362,7 +363,7 @@ fn sick_rounds_are_told_dropped_and_halt_the_run() {
     };
     let (end, events) = drive(grpo_plan(&here, &text, Failpoints::none(), &change));
     assert_eq!(end.code(), 4, "{end:?}");
-    assert_eq!((said(&events, "16 of 16 completions got no reward"), metric(&events, "loss").len()), (5, 0));
+    assert_eq!((said(&events, "16 of 16 completions got no reward"), metric(&events, "entropy").len()), (5, 0));
     // The policy goes away from its reference: told, dropped, halted.
     let here = folder(place.path(), "kl", &text);
     let change = |it: &mut Grpo| {
@@ -416,7 +417,7 @@ fn what_cannot_be_gathered_is_refused_in_words() {
 fn sets() -> Vec<RankedSet> {
     let one = |prompt: u32, good: usize| {
         let mut ids = vec![prompt % 11, 3, prompt * 7 % 13];
-        ids.extend((0..4).map(|at| if at < good { PAID } else { 6 + prompt % 4 }));
+        ids.extend((0..4).map(|at| if at < good { GOOD } else { 6 + prompt % 4 }));
         let trained = (0..ids.len()).map(|at| at >= 3).collect();
         Encoded {
             ids,
