@@ -88,7 +88,9 @@ impl Engine {
         if self.layout.members[POLICY].streams.is_none() {
             let name = &self.layout.members[POLICY].role.name;
             let (what, hint) = ("the model was laid out without generation", "this is a mistake of the program");
-            return Err(Refusal::new(what, format!("role \"{name}\" has no programs that continue prompts"), hint).into());
+            return Err(
+                Refusal::new(what, format!("role \"{name}\" has no programs that continue prompts"), hint).into()
+            );
         }
         let (room, vocab) = (self.layout.shapes.sequence, self.layout.config(POLICY).vocab as u32);
         for (index, prompt) in prompts.iter().enumerate() {
