@@ -26,6 +26,7 @@ mod program;
 mod programs;
 mod recovery;
 mod resolved;
+mod scalar;
 mod stages;
 mod store;
 mod supervise;
