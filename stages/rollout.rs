@@ -287,7 +287,7 @@ impl Rollout {
             let what = format!("{:.0} % of the prompts have completions of one reward", 100.0 * flat);
             looks.alarms.push(format!("{what}; nothing is learned from them"));
         }
-        let over = looks.kl.filter(|kl| !(*kl <= self.kl_limit));
+        let over = looks.kl.filter(|kl| kl.is_nan() || *kl > self.kl_limit);
         if let Some(kl) = over {
             looks.alarms.push(format!("KL to the reference is {kl:.3} nats a token; the limit is {}", self.kl_limit));
         }

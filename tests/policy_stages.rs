@@ -37,6 +37,17 @@ fn text(steps: u64) -> String {
     text.replace("eval_every = 5", "eval_every = 0")
 }
 
+/// The same, learning fast.
+fn fast(steps: u64) -> String {
+    text(steps).replace("learning_rate = 1e-2", "learning_rate = 4e-2")
+}
+
+/// Mean of a metric over the first two and the last two rounds.
+fn ends(rounds: &[(u64, f64)]) -> (f64, f64) {
+    let of = |range: std::ops::Range<usize>| mean(&rounds[range].iter().map(|(_, x)| *x).collect::<Vec<_>>());
+    (of(0..2), of(rounds.len() - 2..rounds.len()))
+}
+
 /// Pays for the share of even tokens.
 fn share() -> Reward {
     let share = |it: &pleach::rewards::Written| {
