@@ -230,7 +230,7 @@ fn grpo_raises_what_a_rule_pays_for_in_every_form() {
 #[test]
 fn grpo_raises_what_a_reward_model_says() {
     let place = tempfile::tempdir().unwrap();
-    let text = fast(30);
+    let text = fast(60);
     let here = folder(place.path(), "model", &text);
     let change = |it: &mut Grpo| {
         with(&mut it.rollout, |rollout| {
