@@ -78,7 +78,11 @@ impl Rule {
             Rule::Exact { column } => match written.prompt.columns.get(column) {
                 None | Some(Value::Null) => f64::NAN,
                 Some(Value::String(wanted)) => f64::from(u8::from(wanted.trim() == written.text.trim())),
-                Some(wanted) => f64::from(u8::from(wanted.to_string() == written.text.trim())),
+                Some(wanted) => {
+                    // A number or a truth value as JSON writes it.
+                    let wanted = wanted.to_string();
+                    f64::from(u8::from(wanted == written.text.trim()))
+                }
             },
             Rule::Matches(pattern) => f64::from(u8::from(pattern.is_match(written.text))),
             Rule::Length { most, soft } => {

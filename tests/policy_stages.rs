@@ -96,13 +96,11 @@ fn weights(plan: &RunPlan, config: &ModelConfig, seed: u64) -> HostState {
     engine.state(POLICY).unwrap()
 }
 
+/// A stage with its roles, by context, tokenizer and model.
+type Recipe = dyn Fn(usize, &Arc<Tokenizer>, &ModelConfig) -> (Arc<dyn Stage>, Vec<Role>);
+
 /// The run of a folder with a stage of these roles.
-fn staged(
-    folder: &Path,
-    text: &str,
-    stage: &dyn Fn(usize, &Arc<Tokenizer>, &ModelConfig) -> (Arc<dyn Stage>, Vec<Role>),
-    failpoints: Failpoints,
-) -> RunPlan {
+fn staged(folder: &Path, text: &str, stage: &Recipe, failpoints: Failpoints) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
     let first = plan.stages[0].clone();
@@ -451,7 +449,8 @@ fn sets() -> Vec<RankedSet> {
     };
     let set = |prompt: u32| {
         let good: Vec<usize> = (0..4).map(|k| (k + prompt as usize) % 4).collect();
-        let ranks = good.iter().map(|&good| 4 - if prompt % 3 == 0 { good.max(1) } else { good } as u32).collect();
+        let ranks =
+            good.iter().map(|&good| 4 - if prompt.is_multiple_of(3) { good.max(1) } else { good } as u32).collect();
         let completions = good.iter().map(|&good| one(prompt, good)).collect();
         RankedSet { completions, ranks, flags: vec![vec![]; 4], margin: None }
     };
