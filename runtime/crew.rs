@@ -210,13 +210,30 @@ impl Crew {
         expect!(reply, OptimizerReply::Updated { progress, .. } => *progress)
     }
 
-    /// Data, compute and loss: the whole validation split; `None` if there is none.
-    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Option<Evaluation>, Fault> {
-        let rows = expect!(again(&self.data, DataMessage::EvaluationRows)?, DataReply::Count(rows) => rows)?;
+    /// Data, compute and loss: every set of evaluation rows that holds a target, by its name.
+    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Vec<(String, Evaluation)>, Fault> {
+        let sets = expect!(again(&self.data, DataMessage::EvaluationSets)?, DataReply::Sets(sets) => sets)?;
         let bytes_of = stage.data()?.token_bytes();
+        let (mut out, mut end) = (Vec::new(), 0);
+        for (name, rows) in sets {
+            let begin = end;
+            end += rows;
+            if let Some(evaluation) = self.evaluate_rows(begin..end, rows_at_once, &bytes_of)? {
+                out.push((name, evaluation));
+            }
+        }
+        Ok(out)
+    }
+
+    fn evaluate_rows(
+        &self,
+        rows: std::ops::Range<usize>,
+        rows_at_once: usize,
+        bytes_of: &[u32],
+    ) -> Result<Option<Evaluation>, Fault> {
         let (mut total, mut weight, mut first, mut bytes) = (0.0, 0.0, 0.0, 0u64);
-        for from in (0..rows).step_by(rows_at_once.max(1)) {
-            let to = (from + rows_at_once).min(rows);
+        for from in rows.clone().step_by(rows_at_once.max(1)) {
+            let to = (from + rows_at_once).min(rows.end);
             let reply = again(&self.data, DataMessage::Evaluation { from, to })?;
             let window = expect!(reply, DataReply::Window(window) => window)?;
             let reply = self.compute.call(ComputeMessage::Evaluate { role: POLICY, window: window.clone() })?;
@@ -224,17 +241,15 @@ impl Crew {
             let reply = again(&self.loss, LossMessage::Evaluate { window: window.clone(), numbers })?;
             let part = expect!(reply, LossReply::Evaluated { sum, count, hits } => (sum, count, hits))?;
             (total, weight, first) = (total + part.0, weight + part.1, first + part.2);
-            bytes += target_bytes(&window, &bytes_of);
+            bytes += target_bytes(&window, bytes_of);
         }
-        if weight == 0.0 {
-            return Ok(None);
-        }
-        Ok(Some(Evaluation {
+        let evaluation = Evaluation {
             loss: total / weight,
             bits_per_byte: total / std::f64::consts::LN_2 / (bytes as f64).max(1.0),
             accuracy: first / weight,
             tokens: weight as u64,
-        }))
+        };
+        Ok((weight > 0.0).then_some(evaluation))
     }
 
     /// Compute: continue prompts.

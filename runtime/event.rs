@@ -80,6 +80,12 @@ pub enum Event {
     },
     /// The validation split was measured.
     Evaluated {
+        /// Which set of it; empty where there is one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        set: String,
+        /// Only watched: another set is what the stage is judged by.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        watched: bool,
         /// After this step.
         step: u64,
         /// Mean nats per target.
@@ -92,6 +98,13 @@ pub enum Event {
         tokens: u64,
         /// Better than all before.
         best: bool,
+    },
+    /// A measure left its bounds; the run goes on.
+    Alarm {
+        /// After this step.
+        step: u64,
+        /// What, and what a person can do.
+        what: String,
     },
     /// A fixed prompt was continued.
     Sample {

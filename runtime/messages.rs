@@ -21,8 +21,8 @@ pub enum DataMessage {
         /// Number of the window.
         draw: u64,
     },
-    /// How many evaluation rows there are. Answered by `Count`.
-    EvaluationRows,
+    /// Which sets of evaluation rows there are. Answered by `Sets`.
+    EvaluationSets,
     /// Evaluation rows `from .. to`. Answered by `Window`.
     Evaluation {
         /// First row.
@@ -37,8 +37,8 @@ pub enum DataMessage {
 pub enum DataReply {
     /// Rows.
     Window(Arc<Window>),
-    /// A number of rows.
-    Count(usize),
+    /// Names of sets, and their rows.
+    Sets(Vec<(String, usize)>),
 }
 
 /// To loss, from the trainer.
@@ -357,7 +357,7 @@ macro_rules! names {
 }
 
 names! {
-    DataMessage: Draw EvaluationRows Evaluation;
+    DataMessage: Draw EvaluationSets Evaluation;
     LossMessage: Know Derive Judge Evaluate;
     ComputeMessage: Begin Seed Restore Look Learn Apply Evaluate Generate State;
     OptimizerMessage: Begin Restore Update Skip;

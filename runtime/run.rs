@@ -148,7 +148,8 @@ impl Run {
         let control = Control::new();
         let (bus, events) = Bus::new();
         let bus = Arc::new(bus);
-        let course = Arc::new(Lock::new(Course { done: plan.done, outcome: None }));
+        let outcome = (plan.done >= plan.stages.len()).then_some(Outcome::Finished);
+        let course = Arc::new(Lock::new(Course { done: plan.done, outcome }));
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
         let stages = plan.stages.iter().map(|stage| stage.folder.clone()).collect();

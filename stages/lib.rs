@@ -4,6 +4,7 @@
 //! supervision, checkpoints) is [`runtime`]. The `pleach` program is built on [`launch`] alone.
 
 mod begun;
+pub mod continued;
 pub mod data;
 pub mod dpo;
 pub mod finetune;

@@ -22,7 +22,7 @@ impl Behaviour for DataActor {
     fn handle(&mut self, message: DataMessage) -> Result<DataReply, Fault> {
         match message {
             DataMessage::Draw { draw } => Ok(DataReply::Window(self.draw(draw)?)),
-            DataMessage::EvaluationRows => Ok(DataReply::Count(self.data.evaluation_rows())),
+            DataMessage::EvaluationSets => Ok(DataReply::Sets(self.data.evaluation_sets())),
             DataMessage::Evaluation { from, to } => Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?))),
         }
     }

@@ -23,6 +23,7 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+mod books;
 mod claims;
 pub mod facts;
 mod grammar;
@@ -37,6 +38,7 @@ pub mod tasks;
 mod tests;
 mod wording;
 
+pub use books::Book;
 pub use claims::{claims, lies};
 pub use parse::{Parser, sentences};
 pub use stories::Stories;
