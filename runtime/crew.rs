@@ -15,11 +15,11 @@ use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
 use crate::messages::{
-    Blueprint, CheckpointMessage, CheckpointReply, ComputeMessage, ComputeReply, DataMessage, DataReply,
+    Blueprint, CheckpointMessage, CheckpointReply, ComputeMessage, ComputeReply, DataMessage, DataReply, Derivatives,
     JournalMessage, Judged, Keeping, Keepsake, LossMessage, LossReply, OptimizerMessage, OptimizerReply,
 };
 use crate::progress::{Progress, Saved};
-use crate::stage::{Memory, Numbers, Stage, Window};
+use crate::stage::{Asked, Measured, Memory, Numbers, Round, Settled, Stage, Window};
 use crate::supervise::{Behaviour, Ref};
 use pleach_shaders::spec::Tick;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct Crew {
 }
 
 /// The total of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean nats per target.
     pub loss: f64,
@@ -59,6 +59,8 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Targets.
     pub tokens: u64,
+    /// What else the objective says of them.
+    pub metrics: Vec<(String, f64)>,
 }
 
 /// The state to start from, whether it is the vault's, and what was lost on the way.
@@ -126,8 +128,11 @@ impl Crew {
         expect!(self.compute.call(ComputeMessage::Restore { role, state, step })?, ComputeReply::Done => ())
     }
 
-    /// Compute and optimizer: a kept state.
-    pub fn restore(&self, keepsake: &Keepsake) -> Result<(), Fault> {
+    /// Compute and optimizer: a kept state; that of the roles beside the policy by their numbers.
+    pub fn restore(&self, keepsake: &Keepsake, beside: &[(RoleId, Arc<HostState>)]) -> Result<(), Fault> {
+        for (role, state) in beside {
+            self.restore_role(*role, state.clone(), keepsake.progress.step)?;
+        }
         self.restore_state(keepsake.state.clone(), keepsake.progress.step)?;
         self.take_over(keepsake.progress.clone()).map(|_| ())
     }
@@ -141,6 +146,37 @@ impl Crew {
     /// Data: window number `draw`.
     pub fn draw(&self, draw: u64) -> Result<Arc<Window>, Fault> {
         expect!(again(&self.data, DataMessage::Draw { draw })?, DataReply::Window(window) => window)
+    }
+
+    /// Data: what the policy is to continue for a round.
+    pub fn ask(&self, round: u64) -> Result<Arc<Asked>, Fault> {
+        expect!(again(&self.data, DataMessage::Ask { round })?, DataReply::Asked(asked) => asked)
+    }
+
+    /// Data: the rows of what it wrote.
+    pub fn rows(&self, round: u64, written: &Arc<Vec<Generated>>) -> Result<Vec<Arc<Window>>, Fault> {
+        let reply = again(&self.data, DataMessage::Windows { round, written: written.clone() })?;
+        expect!(reply, DataReply::Windows(windows) => windows)
+    }
+
+    /// Data: what a round teaches.
+    pub fn settle(
+        &self,
+        round: u64,
+        written: &Arc<Vec<Generated>>,
+        windows: Vec<Arc<Window>>,
+        memory: &Memory,
+    ) -> Result<Settled, Fault> {
+        let (written, memory) = (written.clone(), memory.clone());
+        let reply = again(&self.data, DataMessage::Settle { round, written, windows, memory })?;
+        expect!(reply, DataReply::Settled(settled) => *settled)
+    }
+
+    /// Data: window number `draw` of a round.
+    pub fn draw_from(&self, round: &Arc<Round>, draw: u64) -> Result<Arc<Window>, Fault> {
+        let index = draw - round.number * round.draws;
+        let reply = again(&self.data, DataMessage::DrawFrom { round: round.clone(), index })?;
+        expect!(reply, DataReply::Window(window) => window)
     }
 
     /// Loss: derivatives known beforehand, or the models whose numbers it must look at first.
@@ -166,7 +202,7 @@ impl Crew {
     }
 
     /// Loss: derivatives by the numbers.
-    pub fn derive(&self, window: &Arc<Window>, numbers: Arc<Numbers>, memory: &Memory) -> Result<Arc<Numbers>, Fault> {
+    pub fn derive(&self, window: &Arc<Window>, numbers: Arc<Numbers>, memory: &Memory) -> Result<Derivatives, Fault> {
         let (window, memory) = (window.clone(), memory.clone());
         let reply = again(&self.loss, LossMessage::Derive { window, numbers, memory })?;
         expect!(reply, LossReply::Derivatives(derivatives) => derivatives)
@@ -177,10 +213,10 @@ impl Crew {
         &self,
         step: u64,
         window: &Arc<Window>,
-        derivatives: &Arc<Numbers>,
+        derivatives: Derivatives,
         tick: Tick,
     ) -> Result<Arc<Learned>, Fault> {
-        let (window, derivatives) = (window.clone(), derivatives.clone());
+        let window = window.clone();
         let reply = self.compute.call(ComputeMessage::Learn { step, window, derivatives, tick })?;
         expect!(reply, ComputeReply::Learned(learned) => learned)
     }
@@ -204,9 +240,9 @@ impl Crew {
         expect!(reply, OptimizerReply::Updated { progress, learning_rate, .. } => (*progress, learning_rate))
     }
 
-    /// Optimizer: no update; the progress after it.
-    pub fn skip(&self, step: u64, memory: Memory) -> Result<Progress, Fault> {
-        let reply = self.optimizer.call(OptimizerMessage::Skip { step, memory })?;
+    /// Optimizer: no update; the progress after it, `next` being the window that is drawn next.
+    pub fn skip(&self, step: u64, next: u64, memory: Memory) -> Result<Progress, Fault> {
+        let reply = self.optimizer.call(OptimizerMessage::Skip { step, next, memory })?;
         expect!(reply, OptimizerReply::Updated { progress, .. } => *progress)
     }
 
@@ -231,7 +267,7 @@ impl Crew {
         rows_at_once: usize,
         bytes_of: &[u32],
     ) -> Result<Option<Evaluation>, Fault> {
-        let (mut total, mut weight, mut first, mut bytes) = (0.0, 0.0, 0.0, 0u64);
+        let (mut total, mut bytes) = (Measured::default(), 0u64);
         for from in rows.clone().step_by(rows_at_once.max(1)) {
             let to = (from + rows_at_once).min(rows.end);
             let reply = again(&self.data, DataMessage::Evaluation { from, to })?;
@@ -239,28 +275,40 @@ impl Crew {
             let reply = self.compute.call(ComputeMessage::Evaluate { role: POLICY, window: window.clone() })?;
             let numbers = expect!(reply, ComputeReply::Numbers(numbers) => numbers)?;
             let reply = again(&self.loss, LossMessage::Evaluate { window: window.clone(), numbers })?;
-            let part = expect!(reply, LossReply::Evaluated { sum, count, hits } => (sum, count, hits))?;
-            (total, weight, first) = (total + part.0, weight + part.1, first + part.2);
+            total.add(&*expect!(reply, LossReply::Evaluated(part) => part)?);
             bytes += target_bytes(&window, bytes_of);
         }
-        let evaluation = Evaluation {
-            loss: total / weight,
-            bits_per_byte: total / std::f64::consts::LN_2 / (bytes as f64).max(1.0),
-            accuracy: first / weight,
-            tokens: weight as u64,
-        };
-        Ok((weight > 0.0).then_some(evaluation))
+        let Measured { sum, count, hits, .. } = total;
+        if count == 0.0 {
+            return Ok(None);
+        }
+        // Where targets are no text, there are no bytes to divide by.
+        let text = total.more.is_empty();
+        let reply = again(&self.loss, LossMessage::Report { total: Box::new(total) })?;
+        Ok(Some(Evaluation {
+            loss: sum / count,
+            bits_per_byte: if text { sum / std::f64::consts::LN_2 / (bytes as f64).max(1.0) } else { 0.0 },
+            accuracy: hits / count,
+            tokens: count as u64,
+            metrics: expect!(reply, LossReply::Reported(metrics) => metrics)?,
+        }))
     }
 
-    /// Compute: continue prompts.
-    pub fn generate(&self, prompts: Vec<Vec<u32>>, sampling: Sampling, eos: Vec<u32>) -> Result<Vec<Generated>, Fault> {
-        let reply = self.compute.call(ComputeMessage::Generate { prompts, sampling, eos })?;
+    /// Compute: continue prompts, the first of which has number `first` in a longer list.
+    pub fn generate(
+        &self,
+        first: usize,
+        prompts: Vec<Vec<u32>>,
+        sampling: Sampling,
+        eos: Vec<u32>,
+    ) -> Result<Vec<Generated>, Fault> {
+        let reply = self.compute.call(ComputeMessage::Generate { first, prompts, sampling, eos })?;
         expect!(reply, ComputeReply::Generated(generated) => generated)
     }
 
-    /// Compute: weights and moments at `step`.
-    pub fn state(&self, step: u64) -> Result<Arc<HostState>, Fault> {
-        expect!(self.compute.call(ComputeMessage::State { step })?, ComputeReply::State(state) => state)
+    /// Compute: a role's weights and moments at `step`.
+    pub fn state(&self, role: RoleId, step: u64) -> Result<Arc<HostState>, Fault> {
+        expect!(self.compute.call(ComputeMessage::State { role, step })?, ComputeReply::State(state) => state)
     }
 
     /// Checkpoint: into the vault.

@@ -98,6 +98,24 @@ pub enum Event {
         tokens: u64,
         /// Better than all before.
         best: bool,
+        /// What else the objective says of them.
+        #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+        metrics: std::collections::BTreeMap<String, f64>,
+    },
+    /// A round of completions was gathered; it is in memory.
+    Gathered {
+        /// After this step.
+        step: u64,
+        /// Number of the round.
+        round: u64,
+        /// Windows that are drawn from it.
+        windows: u64,
+        /// Completions in it.
+        completions: u64,
+        /// Seconds it took.
+        seconds: f64,
+        /// What the stage says of it, by TRL's names.
+        metrics: std::collections::BTreeMap<String, f64>,
     },
     /// A measure left its bounds; the run goes on.
     Alarm {

@@ -1,5 +1,7 @@
 //! The trainer: begins a stage where it left off, steps to its end, and does what is due between steps.
 
+mod gathering;
+
 use crate::actors::checkpoint::{made_by, model_files};
 use crate::actors::optimizer::OptimizerConfig;
 use crate::control::Control;
@@ -11,7 +13,7 @@ use crate::event::Event;
 use crate::fault::{Fault, FaultKind, Refusal};
 use crate::messages::{Blueprint, Keeping, Keepsake};
 use crate::progress::Progress;
-use crate::stage::{Stage, Verdict};
+use crate::stage::{Round, Stage, Verdict};
 use crate::step::{Report, step};
 use crate::store::Facts;
 use std::sync::Arc;
@@ -87,14 +89,19 @@ pub enum Outcome {
 /// Seconds between attempts while the disk refuses.
 const DISK_RETRY: Duration = Duration::from_secs(5);
 
+/// What a state belongs to: the step, and the round where there is one.
+type Place = (u64, Option<u64>);
+
 /// Steps a stage.
 pub struct Trainer {
     plan: Arc<TrainerPlan>,
     crew: Crew,
     control: Control,
     progress: Progress,
-    /// The step on disk, and when it got there.
-    saved: Option<(u64, Instant)>,
+    /// The round that windows are drawn from, in an on-policy stage.
+    round: Option<Arc<Round>>,
+    /// What is on disk, and when it got there.
+    saved: Option<(Place, Instant)>,
     evaluated: Option<u64>,
     why: String,
 }
@@ -103,7 +110,8 @@ impl Trainer {
     /// A trainer that has not begun.
     pub fn new(plan: Arc<TrainerPlan>, crew: Crew, control: Control) -> Trainer {
         let why = "all steps are made".to_string();
-        Trainer { plan, crew, control, progress: Progress::default(), saved: None, evaluated: None, why }
+        let progress = Progress::default();
+        Trainer { plan, crew, control, progress, round: None, saved: None, evaluated: None, why }
     }
 
     /// From where the stage left off to its end, or until told to stop.
@@ -120,8 +128,7 @@ impl Trainer {
                 self.save(false, false)?;
                 return Ok(Outcome::Stopped);
             }
-            let began = Instant::now();
-            let report = match step(&self.crew, &self.progress) {
+            let report = match self.advance() {
                 Err(fault) if fault.kind == FaultKind::Halted => {
                     // Nothing was applied: the weights before are sound, and worth keeping.
                     self.save(false, false)?;
@@ -129,7 +136,7 @@ impl Trainer {
                 }
                 report => report?,
             };
-            self.note(&report, began.elapsed());
+            let Some(report) = report else { continue };
             self.progress = report.progress;
             if let Verdict::Finish(why) = report.verdict {
                 self.why = why;
@@ -139,6 +146,17 @@ impl Trainer {
         }
         self.finish()?;
         Ok(Outcome::Finished)
+    }
+
+    /// A step, or none where the round that it would draw from was dropped or not gathered to its end.
+    fn advance(&mut self) -> Result<Option<Report>, Fault> {
+        if !self.gather()? {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let report = step(&self.crew, &self.progress, self.round.as_ref())?;
+        self.note(&report, began.elapsed());
+        Ok(Some(report))
     }
 
     /// Builds the programs and takes up the newest state: the vault's, else a checkpoint's, else a new beginning.
@@ -160,6 +178,9 @@ impl Trainer {
         match newest {
             Some(keepsake) => self.go_on(&keepsake, fresh)?,
             None => {
+                for (role, _) in self.beside() {
+                    self.enter(role)?;
+                }
                 match plan.entry(POLICY) {
                     Some(entry) => self.crew.restore_state(entry()?, 0)?,
                     None => self.crew.seed(plan.seed)?,
@@ -180,7 +201,7 @@ impl Trainer {
             lost,
         });
         match from {
-            "checkpoint" => self.saved = Some((self.progress.step, Instant::now())),
+            "checkpoint" => self.saved = Some((self.place(), Instant::now())),
             // Its keeper may have died between the vault and the disk: what was due there is due still.
             "memory" if self.best_here() || self.milestone() => return self.save(self.milestone(), false),
             // What it was entered with, measured by this stage's own data.
@@ -193,21 +214,35 @@ impl Trainer {
     /// Frozen models hold the weights that they were entered with, whatever step the stage is taken up at.
     fn place_frozen(&self) -> Result<(), Fault> {
         let roles = &self.plan.blueprint.roles;
-        for (role, _) in roles.iter().enumerate().filter(|(_, role)| !role.trained) {
-            let Some(entry) = self.plan.entry(role) else {
-                let what = "a stage with a frozen model needs a model to start from";
-                return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
-            };
-            self.crew.restore_role(role, entry()?, 0)?;
-        }
-        Ok(())
+        roles.iter().enumerate().filter(|(_, role)| !role.trained).try_for_each(|(role, _)| self.enter(role))
+    }
+
+    /// A model beside the policy as the stage is entered with it.
+    fn enter(&self, role: RoleId) -> Result<(), Fault> {
+        let Some(entry) = self.plan.entry(role) else {
+            let what = "a stage with another model beside the one it trains needs a model to start from";
+            return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
+        };
+        self.crew.restore_role(role, entry()?, 0)
+    }
+
+    /// The roles that learn beside the policy, and their names.
+    fn beside(&self) -> Vec<(RoleId, String)> {
+        let roles = self.plan.blueprint.roles.iter().enumerate().skip(1);
+        roles.filter(|(_, role)| role.trained).map(|(id, role)| (id, role.name.clone())).collect()
     }
 
     /// Takes up a kept state. What it was computed on may be another device or program: the run goes on, and says so.
     fn go_on(&mut self, keepsake: &Keepsake, fresh: Progress) -> Result<(), Fault> {
         check_same(&keepsake.progress, &fresh)?;
-        self.crew.restore(keepsake)?;
-        self.progress = keepsake.progress.clone();
+        let kept = |(role, name): (RoleId, String)| {
+            let state = keepsake.beside.iter().find(|(kept, _)| *kept == name).map(|(_, state)| state.clone());
+            let missing = || Fault::new(FaultKind::Disk, format!("the state at hand holds nothing of the {name}"));
+            Ok((role, state.ok_or_else(missing)?))
+        };
+        let beside = self.beside().into_iter().map(kept).collect::<Result<Vec<_>, Fault>>()?;
+        self.crew.restore(keepsake, &beside)?;
+        (self.progress, self.round) = (keepsake.progress.clone(), keepsake.round.clone());
         let differences = keepsake.facts.differences(&self.facts());
         if !differences.is_empty() {
             let what = format!("what computed the run so far differs from what goes on: {}", differences.join("; "));
@@ -249,7 +284,7 @@ impl Trainer {
 
     fn note(&self, report: &Report, took: Duration) {
         let step = self.progress.step + 1;
-        if let Verdict::Skip(why) = &report.verdict {
+        if let Verdict::Skip(why) | Verdict::NextRound(why) = &report.verdict {
             return self.crew.note(Event::Skipped { step, draw: self.progress.draw, why: why.clone() });
         }
         let seconds = took.as_secs_f64();
@@ -322,6 +357,7 @@ impl Trainer {
                 accuracy: result.accuracy,
                 tokens: result.tokens,
                 best: best && !watched,
+                metrics: result.metrics.iter().cloned().collect(),
                 set,
             });
         }
@@ -373,7 +409,7 @@ impl Trainer {
             return Ok(());
         }
         let tokens = prompts.iter().map(|(_, tokens)| tokens.clone()).collect();
-        let generated = self.crew.generate(tokens, self.plan.sampling.clone(), stage.eos())?;
+        let generated = self.crew.generate(0, tokens, self.plan.sampling.clone(), stage.eos())?;
         for ((prompt, _), out) in prompts.into_iter().zip(generated) {
             self.crew.note(Event::Sample { step: self.progress.step, prompt, text: stage.text(&out.tokens) });
         }
@@ -381,9 +417,17 @@ impl Trainer {
     }
 
     fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
-        let state = self.crew.state(self.progress.step)?;
-        let (stage, progress) = (self.plan.folder.clone(), self.progress.clone());
-        Ok(Arc::new(Keepsake { stage, progress, facts: self.facts(), state }))
+        let step = self.progress.step;
+        let state = self.crew.state(POLICY, step)?;
+        let beside = self.beside().into_iter().map(|(role, name)| Ok((name, self.crew.state(role, step)?)));
+        let beside = beside.collect::<Result<_, Fault>>()?;
+        let (stage, progress, round) = (self.plan.folder.clone(), self.progress.clone(), self.round.clone());
+        Ok(Arc::new(Keepsake { stage, progress, facts: self.facts(), state, beside, round }))
+    }
+
+    /// Where the state at hand belongs.
+    fn place(&self) -> Place {
+        (self.progress.step, self.round.as_ref().map(|round| round.number))
     }
 
     /// A copy into the vault.
@@ -394,13 +438,14 @@ impl Trainer {
 
     /// A copy into the vault and onto the disk.
     fn save(&mut self, milestone: bool, last: bool) -> Result<(), Fault> {
-        if self.saved.is_some_and(|(step, _)| step == self.progress.step) && !last {
+        let place = self.place();
+        if self.saved.is_some_and(|(saved, _)| saved == place) && !last {
             return Ok(());
         }
         let keepsake = self.keepsake()?;
         self.crew.keep(keepsake.clone())?;
         let saved = self.insist("the last steps", |crew| crew.save(keepsake.clone(), milestone, last))?;
-        self.saved = Some((saved.step, Instant::now()));
+        self.saved = Some((place, Instant::now()));
         self.crew.note(Event::CheckpointSaved { saved });
         Ok(())
     }

@@ -96,6 +96,24 @@ fn store(slot: &mut f32, value: f64, acc: u32) {
     *slot = (before + value) as f32;
 }
 
+/// A bare product (n, k) (m, k)^T.
+fn plain(n: usize, k: usize, m: usize, add: bool) -> Params {
+    let [n, k, m] = [n, k, m].map(|extent| extent as u32);
+    Params { n, k, m, scale: 1.0, activation: 0, bias: 0, residual: 0, acc: u32::from(add) }
+}
+
+/// y (n, m) = x w^T for x (n, k), w (m, k).
+pub fn forward_call(x: Tensor, w: Tensor, y: Tensor) -> Call {
+    let params = plain(x.shape.rows(), x.shape.row_len(), w.shape.rows(), false);
+    Call::new(&FORWARD, &params, &[x, w, Tensor::none(), Tensor::none()], &[y])
+}
+
+/// dx (n, k) = or += dy w for dy (n, m), w (m, k).
+pub fn dx_call(dy: Tensor, w: Tensor, dx: Tensor, add: bool) -> Call {
+    let params = plain(dy.shape.rows(), w.shape.row_len(), w.shape.rows(), add);
+    Call::new(&DX, &params, &[dy, w], &[dx])
+}
+
 /// What happens to a product before it is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue {

@@ -9,10 +9,15 @@ pub mod data;
 pub mod dpo;
 pub mod finetune;
 mod finished;
+pub mod grpo;
 pub mod launch;
 pub mod loss;
 pub mod model;
 pub mod pipeline;
+pub mod ppo;
 pub mod pretrain;
+pub mod reward;
+pub mod rewards;
+pub mod rollout;
 
 pub use pleach_runtime as runtime;

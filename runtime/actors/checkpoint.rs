@@ -1,11 +1,13 @@
 //! Checkpoint: owns the store and the vault (last good states in host memory: recovery level 1). Its own thread.
 
+use crate::engine::layout::Role;
 use crate::engine::state::{HostState, HostTensor};
 use crate::fault::{Fault, FaultKind, Refusal};
 use crate::messages::{CheckpointMessage, CheckpointReply, Keeping, Keepsake};
 use crate::model::config::ModelConfig;
 use crate::model::families;
 use crate::progress::{Progress, Saved};
+use crate::round;
 use crate::stage::Stage;
 use crate::store::{self, Checkpoint, Damage, Loaded, RunFolder, Snapshot, TensorRef};
 use crate::supervise::Behaviour;
@@ -27,6 +29,11 @@ pub fn host_bytes(config: &ModelConfig) -> u64 {
     STATES * 3 * 4 * crate::model::weights::parameters(config) as u64
 }
 
+/// The same of all models that a stage trains.
+pub fn host_bytes_of(roles: &[Role]) -> u64 {
+    roles.iter().filter(|role| role.trained).map(|role| host_bytes(&role.config)).sum()
+}
+
 /// What a state that is computed here and now is computed on, and by.
 pub fn made_by(device: &crate::device::Facts) -> store::Facts {
     store::Facts {
@@ -40,6 +47,8 @@ pub fn made_by(device: &crate::device::Facts) -> store::Facts {
 
 /// The section of `state.bin` that holds the progress.
 const PROGRESS: &str = "progress";
+/// The section that holds an on-policy stage's round.
+const ROUND: &str = "round";
 
 /// The checkpoint actor's inside.
 pub struct CheckpointActor {
@@ -63,7 +72,8 @@ impl CheckpointActor {
     }
 
     fn keep(&mut self, keepsake: &Arc<Keepsake>) -> Result<(), Fault> {
-        if !keepsake.state.finite() {
+        let beside = keepsake.beside.iter().all(|(_, state)| state.finite());
+        if !keepsake.state.finite() || !beside {
             let what = format!("the weights at step {} are not all finite; they are not kept", keepsake.progress.step);
             return Err(Fault::new(FaultKind::Numbers, what));
         }
@@ -78,16 +88,15 @@ impl CheckpointActor {
         let began = Instant::now();
         let (keeping, progress) = (self.keeping()?, &keepsake.progress);
         let tensors = exported(&keeping.config, &keepsake.state.weights);
-        let mut moments = Vec::new();
-        for (list, suffix) in [(&keepsake.state.first, "m"), (&keepsake.state.second, "v")] {
-            for t in list {
-                moments.push(TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data));
-            }
+        let mut state = vec![(PROGRESS.to_string(), progress.encode()?)];
+        if let Some(round) = &keepsake.round {
+            state.push((ROUND.to_string(), round::encode(round)?));
         }
         let snapshot = Snapshot {
             model: tensors.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data)).collect(),
-            optimizer: moments,
-            state: vec![(PROGRESS.to_string(), progress.encode()?)],
+            optimizer: moments(&keepsake.state),
+            beside: keepsake.beside.iter().map(|(name, state)| (file_of(name), whole(state))).collect(),
+            state,
             extras: keeping.files.clone(),
             finite: true,
             validation: progress.best.filter(|(_, step)| *step == progress.step).map(|(loss, _)| loss),
@@ -196,15 +205,51 @@ fn keepsake(keeping: &Keeping, checkpoint: &Checkpoint) -> Result<Keepsake, Faul
     let bytes = checkpoint.section(PROGRESS).ok_or_else(|| {
         Fault::new(FaultKind::Disk, format!("{} has no progress record", checkpoint.folder.display()))
     })?;
-    let moments = |suffix: &str| -> Vec<HostTensor> {
-        let named = |t: &Loaded| t.name.strip_suffix(suffix).map(|name| (name.to_string(), t.clone()));
-        let list = checkpoint.optimizer.iter().filter_map(named);
-        list.map(|(name, t)| HostTensor { name, shape: t.shape, data: t.data }).collect()
-    };
     let weights = imported(&keeping.config, &checkpoint.model)?;
-    let state = HostState { weights, first: moments(".m"), second: moments(".v") };
-    let (facts, state, stage) = (checkpoint.manifest.facts.clone(), Arc::new(state), keeping.folder.clone());
-    Ok(Keepsake { stage, progress: Progress::decode(bytes)?, facts, state })
+    let (first, second) = (named(&checkpoint.optimizer, ".m"), named(&checkpoint.optimizer, ".v"));
+    let state = Arc::new(HostState { weights, first, second });
+    let one = |(file, list): &(String, Vec<Loaded>)| {
+        let plain = |t: &&Loaded| !t.name.ends_with(".m") && !t.name.ends_with(".v");
+        let weights = list.iter().filter(plain).cloned().map(|t| tensor(t.name.clone(), t)).collect();
+        let state = HostState { weights, first: named(list, ".m"), second: named(list, ".v") };
+        (file.trim_end_matches(TENSORS).to_string(), Arc::new(state))
+    };
+    let beside = checkpoint.beside.iter().map(one).collect();
+    let round = checkpoint.section(ROUND).map(round::decode).transpose()?.map(Arc::new);
+    let (facts, stage) = (checkpoint.manifest.facts.clone(), keeping.folder.clone());
+    Ok(Keepsake { stage, progress: Progress::decode(bytes)?, facts, state, beside, round })
+}
+
+/// How the file of a model beside the policy ends: `critic.safetensors`.
+const TENSORS: &str = ".safetensors";
+
+fn file_of(name: &str) -> String {
+    format!("{name}{TENSORS}")
+}
+
+fn tensor(name: String, loaded: Loaded) -> HostTensor {
+    HostTensor { name, shape: loaded.shape, data: loaded.data }
+}
+
+/// The tensors whose names end so, under what stands before it.
+fn named(list: &[Loaded], suffix: &str) -> Vec<HostTensor> {
+    let one = |t: &Loaded| t.name.strip_suffix(suffix).map(|name| tensor(name.to_string(), t.clone()));
+    list.iter().filter_map(one).collect()
+}
+
+/// A state's moments, as they are written.
+fn moments(state: &HostState) -> Vec<TensorRef<'_>> {
+    let mut out = Vec::new();
+    for (list, suffix) in [(&state.first, "m"), (&state.second, "v")] {
+        out.extend(list.iter().map(|t| TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data)));
+    }
+    out
+}
+
+/// A state in one file: weights under our names, then the moments.
+fn whole(state: &HostState) -> Vec<TensorRef<'_>> {
+    let weights = state.weights.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data));
+    weights.chain(moments(state)).collect()
 }
 
 /// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention

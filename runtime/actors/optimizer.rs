@@ -48,9 +48,9 @@ impl Behaviour for OptimizerActor {
             OptimizerMessage::Update { step, gradient_norm, tokens, memory } => {
                 self.update(step, gradient_norm, tokens, memory)
             }
-            OptimizerMessage::Skip { step, memory } => {
+            OptimizerMessage::Skip { step, next, memory } => {
                 let progress = self.expect(step)?;
-                progress.draw += 1;
+                progress.draw = next;
                 progress.skipped += 1;
                 progress.memory = memory;
                 let progress = Box::new(progress.clone());

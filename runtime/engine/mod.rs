@@ -5,6 +5,9 @@
 pub mod batch;
 pub mod generation;
 pub mod layout;
+mod record;
+mod role;
+mod shapes;
 pub mod state;
 
 use crate::device::{Device, Held, ProgramId};
@@ -42,6 +45,9 @@ impl Engine {
             if let Positions::Rotary { .. } = member.role.config.positions {
                 device.write(member.rotary, 0, &layout::rotary_words(member))?;
             }
+        }
+        if !layout.ports.unit.is_none() {
+            device.write(layout.ports.unit, 0, bytemuck::cast_slice(&[1f32, 0.0, 0.0, 0.0]))?;
         }
         Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
     }
@@ -84,21 +90,21 @@ impl Engine {
         Ok(Learned { numbers, gradient_norm })
     }
 
-    /// AdamW on every weight with the gradients of the last `learn`. The point of no return.
+    /// AdamW on every weight of a role with the gradients of its last `learn`. The point of no return.
     pub fn update(&mut self, role: RoleId, tick: &Tick) -> Result<(), Fault> {
         self.device.run(self.program(Key::full(role, Which::Update)), 0, tick)?;
         self.device.settle()
     }
 
-    /// The head's numbers of a window under the policy, bit for bit those that `learn` will see.
-    pub fn look(&mut self, window: &Window) -> Result<Numbers, Fault> {
-        let dropout = self.layout.config(POLICY).dropout;
+    /// The head's numbers of a window under a role, bit for bit those that its `learn` will see.
+    pub fn look(&mut self, role: RoleId, window: &Window) -> Result<Numbers, Fault> {
+        let dropout = self.layout.config(role).dropout;
         if dropout > 0.0 {
             let what = "the objective must see a window before it is learned";
             let detail = format!("the model drops {dropout} of its activations, so that it would see another one");
             return Err(Refusal::new(what, detail, "set dropout = 0").into());
         }
-        self.evaluate(POLICY, window)
+        self.evaluate(role, window)
     }
 
     /// The head's numbers of a window, nothing learned.

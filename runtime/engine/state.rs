@@ -2,8 +2,9 @@
 
 use super::Engine;
 use super::layout::RoleId;
-use crate::fault::{Fault, FaultKind};
-use crate::model::weights;
+use crate::fault::{Fault, FaultKind, Refusal};
+use crate::model::config::ModelConfig;
+use crate::model::weights::{self, specs};
 use pleach_shaders::spec::Tensor;
 
 /// One tensor on the host.
@@ -39,6 +40,30 @@ impl HostState {
         let lists = [&self.weights, &self.first, &self.second];
         lists.into_iter().flatten().map(|tensor| 4 * tensor.data.len()).sum()
     }
+}
+
+/// The entry state of a reward model or a critic: the decoder of a language model, its head dropped, and a score that
+/// begins from the seed. `config` is the language model's or already the scalar one. No moments.
+///
+/// # Errors
+/// A refusal that names the weight that the state lacks.
+pub fn scalar_from(state: &HostState, config: &ModelConfig, seed: u64) -> Result<HostState, Refusal> {
+    let mut out = HostState::default();
+    for (index, spec) in specs(&config.scalar()).into_iter().enumerate() {
+        let found = state.weights.iter().find(|tensor| tensor.name == spec.name && tensor.shape == spec.shape);
+        out.weights.push(match found {
+            _ if spec.name == "score" => {
+                HostTensor { data: weights::begin(&spec, index, seed), name: spec.name, shape: spec.shape }
+            }
+            Some(tensor) => tensor.clone(),
+            None => {
+                let detail = format!("weight {} of shape {:?} is missing", spec.name, spec.shape);
+                let hint = "name the model that the config belongs to";
+                return Err(Refusal::new("could not begin a scalar head on the model", detail, hint));
+            }
+        });
+    }
+    Ok(out)
 }
 
 impl Engine {

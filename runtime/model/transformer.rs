@@ -9,7 +9,7 @@ use pleach_shaders::attention::{self, AttentionShape};
 use pleach_shaders::embed::{self, Sorted};
 use pleach_shaders::head_norm::{self, HeadShape};
 use pleach_shaders::matmul::{self, Epilogue};
-use pleach_shaders::spec::Tensor;
+use pleach_shaders::spec::{Dtype, Recorder, Tensor};
 use pleach_shaders::{dropout, gate, layer_norm, rms_norm, rope};
 use std::collections::HashMap;
 
@@ -143,6 +143,21 @@ fn norm(tape: &mut Tape, config: &ModelConfig, w: &Weights, name: &str, x: Tenso
 /// The head's matrix: its own, or the token embedding.
 pub fn head_weight(config: &ModelConfig, w: &Weights) -> Tensor {
     if config.tied { w["embed.tokens"] } else { w["head"] }
+}
+
+/// Records the scalar head: numbers (n, 4) = {x . score, 0, 0, 0} for x (n, c), score (1, c), spread by the column
+/// `unit` (4, 1) = {1, 0, 0, 0}. With `dnumbers` (n, 4) the backward pass starts here, from their first column.
+pub fn scalar_head(tape: &mut Tape, x: Tensor, score: Tensor, unit: Tensor, dnumbers: Option<Tensor>) -> Tensor {
+    let values = matmul::record(tape, x, score, Epilogue::default());
+    let numbers = tape.tensor("numbers", &[x.shape.rows(), 4], Dtype::F32);
+    tape.call(matmul::forward_call(values, unit, numbers));
+    if let Some(dnumbers) = dnumbers {
+        tape.root(Box::new(move |r| {
+            let (dvalues, add) = r.gradient(values);
+            r.call(matmul::dx_call(dnumbers, unit, dvalues, add));
+        }));
+    }
+    numbers
 }
 
 /// The rotary table: cosine and sine of position * theta^(-2i/d), (context, d/2, 2).

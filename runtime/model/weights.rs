@@ -1,6 +1,6 @@
 //! The list of a model's weights: names, shapes, how they begin, and which of them decay.
 
-use super::config::{ModelConfig, Norm, Positions};
+use super::config::{Head, ModelConfig, Norm, Positions};
 use pleach_shaders::noise;
 
 /// How a weight begins.
@@ -84,8 +84,11 @@ pub fn specs(config: &ModelConfig) -> Vec<WeightSpec> {
     if norm_bias {
         add("norm.bias".into(), &[c], zero);
     }
-    if !config.tied {
-        add("head".into(), &[config.vocab, c], Init::Normal(INIT_STD));
+    match config.head {
+        // As in Stiennon et al., 2020.
+        Head::Scalar => add("score".into(), &[1, c], Init::Normal(1.0 / (c as f32 + 1.0).sqrt())),
+        Head::Vocabulary if config.tied => {}
+        Head::Vocabulary => add("head".into(), &[config.vocab, c], Init::Normal(INIT_STD)),
     }
     out
 }

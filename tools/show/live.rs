@@ -67,6 +67,11 @@ impl Live {
                     "step {step}: {of}validation loss {eval_loss:.4}, {bits_per_byte:.4} bits per byte{best}"
                 ));
             }
+            Event::Gathered { round, completions, seconds, metrics, .. } => {
+                let reward = ["reward", "objective/scores"].iter().find_map(|name| metrics.get(*name));
+                let reward = reward.map_or(String::new(), |reward| format!(", reward {reward:.3}"));
+                self.say(format!("round {round}: {completions} completions in {seconds:.1} s{reward}"));
+            }
             Event::Sample { step, prompt, text } => {
                 let text = text.replace('\n', " ");
                 self.say(format!("step {step}: {prompt}|{}", text.chars().take(160).collect::<String>()));
