@@ -16,6 +16,7 @@ pub mod model;
 pub mod pipeline;
 pub mod ppo;
 pub mod pretrain;
+pub mod ranking;
 pub mod reward;
 pub mod rewards;
 pub mod rollout;
