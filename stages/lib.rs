@@ -8,6 +8,7 @@ pub mod data;
 pub mod dpo;
 pub mod finetune;
 mod finished;
+pub mod judge;
 pub mod launch;
 pub mod loss;
 pub mod model;
