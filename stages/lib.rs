@@ -10,6 +10,7 @@ pub mod dpo;
 pub mod finetune;
 mod finished;
 pub mod grpo;
+pub mod judge;
 pub mod launch;
 pub mod loss;
 pub mod model;

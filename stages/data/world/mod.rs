@@ -9,7 +9,8 @@
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //! - [`tasks`]: notes to JSON, for fine-tuning;
 //! - [`instructions`]: many kinds of instruction as messages, for instruction tuning;
-//! - [`preferences`]: prompts to rank answers of, the world's own judgement of any answer, and a simulated rater.
+//! - [`preferences`]: prompts to rank answers of, the world's own judgement of any answer, and a simulated rater;
+//! - [`ladder`]: how much of each a stage of the demo learns, and how fast.
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -28,6 +29,7 @@ mod claims;
 pub mod facts;
 mod grammar;
 pub mod instructions;
+pub mod ladder;
 pub mod manuals;
 mod parse;
 pub mod preferences;
