@@ -17,6 +17,7 @@ pub mod model;
 pub mod pipeline;
 pub mod ppo;
 pub mod pretrain;
+pub mod rank;
 pub mod ranking;
 pub mod reward;
 pub mod rewards;

@@ -3,6 +3,7 @@
 use crate::data::Tokenizer;
 use crate::data::mask::{ChatEncoder, Turns};
 use crate::data::template::Template;
+use crate::pipeline::Kind;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes};
@@ -184,12 +185,16 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
         return Err(unreadable(path, "it has no config.json, and it is no run"));
     }
     let mut found = Vec::new();
-    for stage in folders(&path.join("stages")) {
-        for checkpoint in folders(&stage) {
+    // The last stage that has a checkpoint of the model itself: a reward model is none to talk to.
+    for stage in folders(&path.join("stages")).into_iter().rev() {
+        for checkpoint in folders(&stage).into_iter().filter(|_| !is_of(&stage, Kind::Reward)) {
             let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
             if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
                 found.push((manifest, checkpoint));
             }
+        }
+        if found.iter().any(|(manifest, _)| manifest.good) {
+            break;
         }
     }
     found.retain(|(manifest, _)| manifest.good);
@@ -200,6 +205,12 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
         Some((_, checkpoint)) => Ok(checkpoint.clone()),
         None => Err(unreadable(path, "the run has no checkpoint yet")),
     }
+}
+
+/// Is it the folder of a stage of this kind?
+fn is_of(stage: &Path, kind: Kind) -> bool {
+    let name = stage.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split_once('-').is_some_and(|(_, of)| of == kind.name())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod begun;
+mod climb;
 mod commands;
 mod cpu;
 mod data;

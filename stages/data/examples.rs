@@ -10,6 +10,8 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+pub use reading::visit;
+
 use super::inspect::Inspection;
 use super::mask::{Encoded, EncodedPair, Limits, Tally, Turns};
 use super::records::ReadOptions;

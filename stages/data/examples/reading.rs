@@ -4,10 +4,11 @@ use super::encode::{Chat, Made};
 use super::{Choices, Example, Kind, Loaded, Origin, divide};
 use crate::data::inspect::Inspector;
 use crate::data::mask::Tally;
-use crate::data::records::{Place, Reading, Record, Shape, read};
+use crate::data::records::{Place, ReadOptions, Reading, Record, Shape, read};
 use crate::data::source;
 use pleach_runtime::fault::{Fault, FaultKind, Refusal};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Ids that are held in memory at most: 5 bytes each.
 const MOST_IDS: u64 = 1 << 29;
@@ -163,6 +164,25 @@ fn each(choices: &Choices, origins: &[Origin], sink: &mut Each) -> Result<(), Fa
                 let reading = in_memory(name, lines, &mut |place, it| sink(name, None, Some((place, it))))?;
                 sink(name, Some(reading), None)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Reads all records of some origins, whatever their shape, in order.
+///
+/// # Errors
+/// A refusal for the first record that does not fit; what `sink` answers.
+pub fn visit(origins: &[Origin], root: &Path, sink: &mut dyn FnMut(Record) -> Result<(), Fault>) -> Result<(), Fault> {
+    let options = ReadOptions::default();
+    for origin in origins {
+        match origin {
+            Origin::Path(path) => {
+                for file in source::files(path, root)? {
+                    read(&file, &options, &mut |_, record| sink(record))?;
+                }
+            }
+            Origin::Lines { name, lines } => drop(in_memory(name, lines, &mut |_, record| sink(record))?),
         }
     }
     Ok(())
