@@ -1,7 +1,10 @@
 //! matmul: y = act(scale x w^T + bias) + residual, and the products of its gradient.
 //!
 //! Shapes: x (n, k), w (m, k), y (n, m), all row-major; dx = scale dy w, dw = scale dy^T x. The gradient of the bias is
-//! `reduce.columns`. How a GPU cuts these products stands in `gemm.rs`.
+//! `reduce.columns`. How a GPU cuts these products stands in `gemm.rs`; products with a range of columns in
+//! `matmul/columns.rs`.
+
+pub mod columns;
 
 use crate::activation::{self, Activation, activate};
 use crate::cases::{Build, input};
@@ -238,6 +241,7 @@ fn cases() -> Vec<Case> {
             out.push(build.write_over(&[m, k], values(7, m * k)).call(&DW, &params(acc)));
         }
     }
+    out.extend(columns::cases());
     out
 }
 
@@ -250,7 +254,7 @@ fn gradients() -> Vec<GradientCheck> {
             input(3, &[3, 5], values(4, 15), true),
         ]
     };
-    vec![
+    let own = vec![
         GradientCheck { name: "product", inputs: inputs(), record: |r, t| record(r, t[0], t[1], Epilogue::default()) },
         GradientCheck {
             name: "scale, bias, gelu and residual",
@@ -265,13 +269,14 @@ fn gradients() -> Vec<GradientCheck> {
             inputs: inputs(),
             record: |r, t| record(r, t[0], t[0], Epilogue { scale: -1.5, ..Epilogue::default() }),
         },
-    ]
+    ];
+    own.into_iter().chain(columns::gradients()).collect()
 }
 
 /// matmul.
 pub const PAIR: Pair = Pair {
     name: "matmul",
-    ops: &[&FORWARD, &DX, &DW],
+    ops: &[&FORWARD, &DX, &DW, &columns::FORWARD, &columns::DX, &columns::DW],
     kernels: gemm::KERNELS,
     cases,
     gradients,

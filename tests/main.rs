@@ -14,6 +14,7 @@ mod gradients;
 mod kernels;
 mod kill;
 mod local;
+mod lora;
 mod losses;
 mod naga;
 mod numbers;
