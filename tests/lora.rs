@@ -388,7 +388,7 @@ fn a_policy_and_a_critic_share_one_base() {
 
 #[test]
 fn roles_that_cannot_stand_on_each_other_are_refused_in_words() {
-    let config = ModelConfig::qwen3(29, CONTEXT, 16, 1, 2, 1);
+    let config = ModelConfig::qwen3(29, 20, 16, 1, 2, 1);
     let lora = AdapterConfig::default();
     let (policy, reference) = (Role::policy(&config), Role::reference(&config));
     let adapted = policy.clone().with_adapter(&lora);
@@ -424,7 +424,7 @@ fn roles_that_cannot_stand_on_each_other_are_refused_in_words() {
 /// A model of our own shape has adapters too, under our names; PEFT has no names for it.
 #[test]
 fn a_model_without_a_family_has_adapters() {
-    let config = ModelConfig { attention_softcap: 5.0, ..ModelConfig::qwen3(29, CONTEXT, 16, 1, 2, 1) };
+    let config = ModelConfig { attention_softcap: 5.0, ..ModelConfig::qwen3(29, 20, 16, 1, 2, 1) };
     let adapter = AdapterConfig { targets: vec!["qkv".into(), "down".into()], ..AdapterConfig::default() };
     let mut engine =
         Engine::new(cpu(), &[Role::policy(&config).with_adapter(&adapter)], &shapes(false), &ADAMW).unwrap();
