@@ -12,6 +12,7 @@ pub mod messages;
 pub mod model;
 pub mod progress;
 pub mod pulse;
+pub mod round;
 pub mod run;
 pub mod schedule;
 pub mod stage;

@@ -20,7 +20,7 @@ use crate::actors::data::DataActor;
 use crate::actors::journal::{self, Base, JournalActor};
 use crate::actors::loss::LossActor;
 use crate::actors::opening::{OpenDevice, Opening};
-use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
+use crate::actors::optimizer::OptimizerActor;
 use crate::bus::{Bus, Numbered};
 use crate::control::{self, Control, Watcher};
 use crate::crew::Crew;
@@ -58,7 +58,7 @@ const TOP_INTENSITY: u32 = 2;
 /// none, so what always fails starts (1 + this) x (1 + [`CORE_FRUITLESS`]) x (1 + [`TOP_INTENSITY`]) = 24 trainers.
 const STAGE_FRUITLESS: u32 = 1;
 
-/// All that a run of one stage needs.
+/// All that a run needs.
 #[derive(Clone)]
 pub struct RunPlan {
     /// The run folder.
@@ -67,14 +67,10 @@ pub struct RunPlan {
     pub name: String,
     /// How the process before this one ended, where its guardian saw that; for the journal.
     pub after: Option<String>,
-    /// `01-pretrain`.
-    pub stage_folder: String,
-    /// What the trainer works from.
-    pub trainer: Arc<TrainerPlan>,
-    /// What the optimizer works from.
-    pub optimizer: OptimizerConfig,
-    /// Windows prepared ahead.
-    pub prefetch: usize,
+    /// The stages, one after the other.
+    pub stages: Vec<Arc<TrainerPlan>>,
+    /// How many of them are done already, by earlier processes.
+    pub done: usize,
     /// Opens the device.
     pub open: OpenDevice,
     /// An earlier process of the run has worked with this device: where it does not open, it is waited for.
@@ -139,7 +135,7 @@ pub struct Run {
     events: Receiver<Event>,
     bus: Arc<Bus>,
     base: Base,
-    outcome: Arc<Lock<Option<Outcome>>>,
+    course: Arc<Lock<Course>>,
     plan: RunPlan,
     lock: Option<RunLock>,
     watcher: Option<Watcher>,
@@ -152,10 +148,12 @@ impl Run {
         let control = Control::new();
         let (bus, events) = Bus::new();
         let bus = Arc::new(bus);
-        let outcome = Arc::new(Lock::new(None));
+        let outcome = (plan.done >= plan.stages.len()).then_some(Outcome::Finished);
+        let course = Arc::new(Lock::new(Course { done: plan.done, outcome }));
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
-        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), after });
+        let stages = plan.stages.iter().map(|stage| stage.folder.clone()).collect();
+        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), stages, after });
         for what in plan.changes.clone() {
             bus.emit(Event::Changed { what });
         }
@@ -167,9 +165,9 @@ impl Run {
             progress: Arc::new(move || steps_bus.reached()),
         };
         let (base, compute) = (Base::default(), Ref::new("compute").patient(LONG));
-        let tree = start(root(&plan, &base, &compute, &control, &bus, &outcome), settings)?;
+        let tree = start(root(&plan, &base, &compute, &control, &bus, &course), settings)?;
         let (tree, lock, watcher) = (Some(tree), Some(lock), Some(watcher));
-        Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
+        Ok(Run { tree, control, compute, events, bus, base, course, plan, lock, watcher })
     }
 
     /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does
@@ -209,7 +207,7 @@ impl Run {
     fn close(&mut self, ending: Ending) -> RunEnd {
         self.tree = None;
         self.watcher = None;
-        let end = match (*self.outcome.hold(), ending.reason()) {
+        let end = match (self.course.hold().outcome, ending.reason()) {
             (Some(Outcome::Finished), reason) if !reason.abnormal() => RunEnd::Finished,
             (Some(Outcome::Stopped), reason) if !reason.abnormal() => RunEnd::Stopped,
             (_, Reason::Shutdown | Reason::Normal | Reason::Finished) => RunEnd::Stopped,
@@ -268,7 +266,7 @@ fn root(
     compute: &Ref<ComputeActor>,
     control: &Control,
     bus: &Arc<Bus>,
-    outcome: &Arc<Lock<Option<Outcome>>>,
+    course: &Arc<Lock<Course>>,
 ) -> Team {
     let journal: Ref<JournalActor> = Ref::new("journal").patient(LONG);
     let (store, path, base) = (run.store.clone(), run.folder.join("journal.jsonl"), base.clone());
@@ -284,41 +282,33 @@ fn root(
         facts: None,
     };
     let opening = Opening::new(run.open.clone(), run.known, control.clone(), bus.clone());
-    let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
+    let (run, control, course) = (run.clone(), control.clone(), course.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne, TOP_INTENSITY) };
     Team::new("run", top).child(Child::thread(&journal, diary)).child(
-        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &opening, &control, &outcome))))
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &opening, &control, &course))))
             .transient()
             .significant(),
     )
 }
 
 /// The ordered domain of recovery.
-fn core(
-    run: &RunPlan,
-    crew: &Crew,
-    opening: &Opening,
-    control: &Control,
-    outcome: &Arc<Lock<Option<Outcome>>>,
-) -> Team {
+fn core(run: &RunPlan, crew: &Crew, opening: &Opening, control: &Control, course: &Arc<Lock<Course>>) -> Team {
     let vault: Arc<StateVault> = Arc::new(Vault::new(None, None));
     let checkpoint = {
         let run = run.clone();
         move |_: &Hired| {
             let folder = RunFolder::open(run.store.clone(), &run.folder)?;
-            let config = run.trainer.blueprint.policy().clone();
-            let stage = run.trainer.stage.clone();
-            Ok(CheckpointActor::new(folder, vault.clone(), stage, &run.stage_folder, config))
+            Ok(CheckpointActor::new(folder, vault.clone()))
         }
     };
     let opening = opening.clone();
-    let (compute, config) = (crew.compute.clone(), run.optimizer.clone());
+    let compute = crew.compute.clone();
     let optimizer = move |_: &Hired| {
         let compute = compute.pin();
-        Ok(OptimizerActor::new(config.clone(), Box::new(move |message| compute.call(message).map(|_| ()))))
+        Ok(OptimizerActor::new(Box::new(move |message| compute.call(message).map(|_| ()))))
     };
-    let (run, names, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
-    let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &outcome)));
+    let (run, names, control, course) = (run.clone(), crew.clone(), control.clone(), course.clone());
+    let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &course)));
     Team::new("core", plan(Strategy::RestForOne, CORE_FRUITLESS))
         .child(Child::thread(&crew.checkpoint, checkpoint))
         .child(Child::thread(&crew.compute, move |_| Ok(ComputeActor::new(opening.clone()))))
@@ -326,12 +316,22 @@ fn core(
         .child(Child::supervisor("pipeline", pipeline).transient().significant())
 }
 
-/// One stage after the other; this version has one.
-fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
-    let (run, crew, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
+/// Where a run stands among its stages.
+#[derive(Debug, Default)]
+struct Course {
+    /// Stages that are done.
+    done: usize,
+    /// How the run ended, once it did.
+    outcome: Option<Outcome>,
+}
+
+/// One stage after the other.
+fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
+    let (run, crew, control, course) = (run.clone(), crew.clone(), control.clone(), course.clone());
     let next = move |_| {
-        let done = outcome.hold().is_some();
-        Ok((!done).then(|| stage(&run, &crew, &control, &outcome)))
+        let standing = course.hold();
+        let next = run.stages.get(standing.done).filter(|_| standing.outcome.is_none());
+        Ok(next.map(|plan| stage(plan, &run, &crew, &control, &course)))
     };
     // A stage that fails is not begun again here: the core does that, from the state that it holds.
     let plan = Plan { intensity: 0, ..plan(Strategy::OneForOne, 0) };
@@ -339,16 +339,19 @@ fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Op
 }
 
 /// A stage: its own data and loss, and the trainer whose end is the stage's.
-fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
-    let recipe = run.trainer.stage.clone();
-    let (for_data, depth) = (recipe.clone(), run.prefetch);
+fn stage(trains: &Arc<TrainerPlan>, run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
+    let recipe = trains.stage.clone();
+    let (for_data, depth) = (recipe.clone(), trains.prefetch);
     let work = {
-        let (trainer, crew, control, outcome) = (run.trainer.clone(), crew.clone(), control.clone(), outcome.clone());
+        let (trainer, crew, control, course) = (trains.clone(), crew.clone(), control.clone(), course.clone());
+        let stages = run.stages.len();
         move |hired: &Hired| {
             let mut trainer = Trainer::new(trainer.clone(), crew.pinned(), control.clone());
             match trainer.run() {
                 Ok(how) => {
-                    *outcome.hold() = Some(how);
+                    let mut course = course.hold();
+                    course.done += usize::from(how == Outcome::Finished);
+                    course.outcome = (how == Outcome::Stopped || course.done == stages).then_some(how);
                     Ok(())
                 }
                 Err(fault) => {

@@ -14,6 +14,10 @@ use crate::reduce;
 use crate::spec::{Args, Call, Case, Cost, Dtype, GradientCheck, Op, Pair, Recorder, Tensor, Tolerance};
 use bytemuck::{Pod, Zeroable};
 
+/// For [`Params::bias`]: nothing follows the product, and its sums are those of one that something follows, bit for bit.
+/// (A device may cut a bare product otherwise.)
+pub const LIKE_FUSED: u32 = 2;
+
 /// All three ops.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -28,7 +32,7 @@ pub struct Params {
     pub scale: f32,
     /// Forward: [`Activation::code`], or 0.
     pub activation: u32,
-    /// Forward: 1 if a bias is there.
+    /// Forward: 1 if a bias is there; [`LIKE_FUSED`] if none is.
     pub bias: u32,
     /// Forward: 1 if a residual is there.
     pub residual: u32,
@@ -128,11 +132,13 @@ pub struct Epilogue {
     pub scale: f32,
     /// Applied to scale x w^T + bias.
     pub activation: Option<Activation>,
+    /// The sums are those of a product that something follows ([`LIKE_FUSED`]), also where nothing does.
+    pub like_fused: bool,
 }
 
 impl Default for Epilogue {
     fn default() -> Epilogue {
-        Epilogue { bias: None, residual: None, scale: 1.0, activation: None }
+        Epilogue { bias: None, residual: None, scale: 1.0, activation: None, like_fused: false }
     }
 }
 
@@ -152,7 +158,7 @@ pub fn record(r: &mut dyn Recorder, x: Tensor, w: Tensor, e: Epilogue) -> Tensor
         m: m as u32,
         scale: e.scale,
         activation: e.activation.map_or(0, Activation::code),
-        bias: u32::from(e.bias.is_some()),
+        bias: if e.bias.is_none() && e.like_fused { LIKE_FUSED } else { u32::from(e.bias.is_some()) },
         residual: u32::from(e.residual.is_some()),
         acc: 0,
     };
@@ -228,6 +234,8 @@ fn cases() -> Vec<Case> {
         let (x, w, dy) = (values(1, n * k), values(2, m * k), values(3, n * m));
         let build = || Build::new(name).read(&[n, k], x.clone()).read(&[m, k], w.clone());
         out.push(build().no_read().no_read().write(&[n, m]).call(&FORWARD, &params(0)));
+        let like_fused = Params { bias: LIKE_FUSED, ..params(0) };
+        out.push(build().no_read().no_read().write(&[n, m]).call(&FORWARD, &like_fused));
         let fused = Params { bias: 1, residual: 1, ..params(0) };
         let all = build().read(&[m], values(4, m)).read(&[n, m], values(5, n * m));
         out.push(all.write(&[n, m]).call(&FORWARD, &fused));
@@ -261,7 +269,8 @@ fn gradients() -> Vec<GradientCheck> {
             inputs: inputs(),
             record: |r, t| {
                 let kind = Some(Activation::GeluTanh);
-                record(r, t[0], t[1], Epilogue { bias: Some(t[2]), residual: Some(t[3]), scale: 0.5, activation: kind })
+                let e = Epilogue { bias: Some(t[2]), residual: Some(t[3]), ..Epilogue::default() };
+                record(r, t[0], t[1], Epilogue { scale: 0.5, activation: kind, ..e })
             },
         },
         GradientCheck {

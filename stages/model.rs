@@ -1,6 +1,8 @@
 //! MODEL, wherever the program takes one: a model folder, a run (its best checkpoint, else its last), a checkpoint.
 
 use crate::data::Tokenizer;
+use crate::data::mask::{ChatEncoder, Turns};
+use crate::data::template::Template;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes};
@@ -89,8 +91,34 @@ impl Model {
     }
 }
 
+/// The shape of MODEL, without its weights.
+///
+/// # Errors
+/// A refusal that names what is missing or damaged.
+pub fn config(path: &Path) -> Result<ModelConfig, Refusal> {
+    Ok(read_config(&resolve(path)?)?.0)
+}
+
+/// The folder of MODEL that holds config.json, tokenizer and weights.
+///
+/// # Errors
+/// A refusal where there is none.
+pub fn folder(path: &Path) -> Result<PathBuf, Refusal> {
+    resolve(path)
+}
+
+/// Tokens that end what a model says: the end of a text, and of a turn where it has a chat template.
+pub fn stops(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<u32> {
+    let mut stops: Vec<u32> = tokenizer.eos().into_iter().collect();
+    if let Some(template) = template {
+        let turns = ChatEncoder::new(tokenizer, template, Turns::All).stops();
+        stops.extend(turns.into_iter().filter(|id| !tokenizer.eos().is_some_and(|eos| eos == *id)));
+    }
+    stops
+}
+
 /// tokenizer.json and what goes with it in a model folder.
-pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
+pub fn tokenizer_files(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<(String, Vec<u8>)> {
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).map_or(serde_json::Value::Null, Into::into);
     let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -98,19 +126,27 @@ pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
         "eos_token": name(tokenizer.eos()),
         "clean_up_tokenization_spaces": false,
     });
+    // One id, or all of them: transformers takes both.
+    let ends = match stops(tokenizer, template).as_slice() {
+        [one] => serde_json::json!(one),
+        [] => serde_json::Value::Null,
+        all => serde_json::json!(all),
+    };
     let generation = serde_json::json!({
         "bos_token_id": tokenizer.bos(),
-        "eos_token_id": tokenizer.eos(),
+        "eos_token_id": ends,
         "do_sample": true,
         "temperature": 0.8,
         "top_p": 0.95,
     });
     let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
-    vec![
+    let mut files = vec![
         ("tokenizer.json".to_string(), tokenizer.json().as_bytes().to_vec()),
         ("tokenizer_config.json".to_string(), pretty(&config)),
         ("generation_config.json".to_string(), pretty(&generation)),
-    ]
+    ];
+    files.extend(template.map(|one| ("chat_template.jinja".to_string(), one.source().as_bytes().to_vec())));
+    files
 }
 
 fn unreadable(path: &Path, detail: &str) -> Refusal {

@@ -9,7 +9,7 @@ use pleach_runtime::device::Device;
 use pleach_runtime::device::cpu::{Cpu, CpuOptions};
 use pleach_runtime::device::gpu::Options;
 use pleach_runtime::engine::generation::Sampling;
-use pleach_runtime::engine::layout::{AdamW, Key, Layout, POLICY, Role, RoleId, Shapes, Which};
+use pleach_runtime::engine::layout::{AdamW, Key, POLICY, Role, RoleId, Shapes, Which};
 use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::engine::{Engine, Learned};
 use pleach_runtime::model::adapter::{AdapterConfig, AdapterKind, adapter_specs, merge, modules};
@@ -17,30 +17,30 @@ use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::model::families::peft::{export_adapter, import_adapter};
 use pleach_runtime::model::families::{Family, export};
 use pleach_runtime::shaders::spec::Tick;
-use pleach_runtime::stage::{Loss, Memory, Numbers, Row, Window};
+use pleach_runtime::stage::{Loss, Memory, Row, Window};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-const MODELS: [&str; 2] = ["qwen3-adapted-tiny", "gpt2-adapted-tiny"];
+pub(crate) const MODELS: [&str; 2] = ["qwen3-adapted-tiny", "gpt2-adapted-tiny"];
 const KINDS: [&str; 3] = ["lora", "rslora", "dora"];
-const REFERENCE: RoleId = 1;
-const CONTEXT: usize = 16;
+pub(crate) const REFERENCE: RoleId = 1;
+pub(crate) const CONTEXT: usize = 16;
 /// Nats and logits: float32 sums in another order cost some units of 1e-6 here.
 const NATS: f64 = 5e-5;
-const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1 };
+pub(crate) const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1 };
 
-fn shapes(recompute: bool) -> Shapes {
+pub(crate) fn shapes(recompute: bool) -> Shapes {
     let (micro_rows, context, sequence) = (3, CONTEXT, 20);
     Shapes { micro_rows, context, buckets: vec![], streams: 2, sequence, prefill: 4, head_chunk: 20, recompute }
 }
 
-fn tick(step: u32) -> Tick {
+pub(crate) fn tick(step: u32) -> Tick {
     let bias = |beta: f32| 1.0 - beta.powi(step as i32);
     let (bias1, bias2) = (bias(ADAMW.beta1), bias(ADAMW.beta2));
     Tick { step, learning_rate: 1e-2, bias1, bias2, clip: 1.0, ..Tick::default() }
 }
 
-fn cpu() -> Box<dyn Device> {
+pub(crate) fn cpu() -> Box<dyn Device> {
     Box::new(Cpu::open(CpuOptions { threads: Some(2), specs_only: false }).unwrap())
 }
 
@@ -49,19 +49,19 @@ fn floats<'a>(tensors: &'a [HostTensor], name: &str) -> &'a [f32] {
 }
 
 /// A model of PEFT's with one of its adapters.
-struct Golden {
-    name: String,
-    config: ModelConfig,
-    family: &'static Family,
-    base: HostState,
-    adapter: AdapterConfig,
-    own: HostState,
-    expected: Vec<HostTensor>,
-    window: Window,
+pub(crate) struct Golden {
+    pub(crate) name: String,
+    pub(crate) config: ModelConfig,
+    pub(crate) family: &'static Family,
+    pub(crate) base: HostState,
+    pub(crate) adapter: AdapterConfig,
+    pub(crate) own: HostState,
+    pub(crate) expected: Vec<HostTensor>,
+    pub(crate) window: Window,
 }
 
 impl Golden {
-    fn read(folder: &str, kind: &str) -> Golden {
+    pub(crate) fn read(folder: &str, kind: &str) -> Golden {
         let name = format!("{folder}/{kind}");
         let (config, family, weights) = model(folder);
         let document = json(&name, "adapter_config.json");
@@ -76,12 +76,12 @@ impl Golden {
         MODELS.iter().flat_map(|model| KINDS.map(|kind| Golden::read(model, kind))).collect()
     }
 
-    fn roles(&self) -> [Role; 2] {
+    pub(crate) fn roles(&self) -> [Role; 2] {
         [Role::policy(&self.config).with_adapter(&self.adapter), Role::reference(&self.config).on(POLICY)]
     }
 
     /// The adapter's policy and the model below it, the adapter not yet there.
-    fn engine(&self, device: Box<dyn Device>, recompute: bool) -> Engine {
+    pub(crate) fn engine(&self, device: Box<dyn Device>, recompute: bool) -> Engine {
         let mut engine = Engine::new(device, &self.roles(), &shapes(recompute), &ADAMW).unwrap();
         engine.restore(POLICY, &self.base).unwrap();
         engine
@@ -308,131 +308,6 @@ fn an_adapter_begins_from_its_seed_and_goes_on_from_its_state() {
         let numbers = |engine: &mut Engine| engine.evaluate(POLICY, &golden.window).unwrap();
         assert!(numbers(&mut engine) == numbers(&mut resumed), "{name}: bit for bit");
     }
-}
-
-#[test]
-fn a_shared_base_is_planned_once() {
-    let golden = Golden::read(MODELS[0], "dora");
-    let [policy, reference] = golden.roles();
-    let plan = |roles: &[Role]| Layout::predict(roles, &shapes(false), &ADAMW, &*cpu()).unwrap();
-    let both = plan(&[policy.clone(), reference]);
-    let alone = plan(std::slice::from_ref(&policy));
-    let engine = golden.engine(cpu(), false);
-    assert_eq!(both.0 - alone.0, engine.layout().members[REFERENCE].rotary.bytes(), "no second copy of the weights");
-    let full = plan(&[Role::policy(&golden.config)]);
-    let trained: usize = adapter_specs(&golden.config, &golden.adapter).iter().map(|spec| 4 * 4 * spec.len()).sum();
-    let frozen: usize = golden.base.weights.iter().map(|tensor| 4 * tensor.data.len()).sum();
-    let scales: u64 = engine.layout().members[POLICY].weights.scaled().map(|(_, _, s)| 2 * s[0].bytes()).sum();
-    let weights = |slots: u64| 64 * 4 * slots;
-    let parts = |roles: &Layout| weights(roles.members.iter().map(|m| m.slots.len() as u64).max().unwrap());
-    let (whole, _) = Layout::dry(&[Role::policy(&golden.config)], &shapes(false), &ADAMW);
-    let rest = full.0 - 4 * frozen as u64 - parts(&whole);
-    assert_eq!(alone.0, rest + frozen as u64 + trained as u64 + scales + parts(engine.layout()), "nothing else");
-}
-
-/// A critic with a score of its own stands on the policy's weights, and both learn as if each were alone.
-#[test]
-fn a_policy_and_a_critic_share_one_base() {
-    const CRITIC: RoleId = 1;
-    let golden = Golden::read(MODELS[0], "dora");
-    let lora =
-        AdapterConfig { rank: 2, targets: vec!["v_proj".into(), "down_proj".into()], ..AdapterConfig::default() };
-    let policy = Role::policy(&golden.config).with_adapter(&golden.adapter);
-    let critic = Role::critic(&golden.config.scalar()).with_adapter(&lora);
-    let values: Numbers = (0..golden.window.tokens()).map(|t| [(t as f32 * 0.7).sin(), 0.0, 0.0, 0.0]).collect();
-    let known = NextToken.known(&golden.window).unwrap();
-    let step = |engine: &mut Engine, role: RoleId, derivatives: &Numbers, step: u32| {
-        let learned = engine.learn(role, &golden.window, derivatives, &tick(step)).unwrap();
-        engine.update(role, &tick(step)).unwrap();
-        learned
-    };
-    let mut engine = Engine::new(cpu(), &[policy, critic.clone().on(POLICY)], &shapes(false), &ADAMW).unwrap();
-    engine.restore(POLICY, &golden.base).unwrap();
-    engine.begin(POLICY, 5).unwrap();
-    engine.begin(CRITIC, 6).unwrap();
-    let entry = engine.state(CRITIC).unwrap();
-    assert_eq!(entry.weights[0].name, "score");
-    let mut beside = Vec::new();
-    for at in 1..4 {
-        step(&mut engine, POLICY, &known, at);
-        beside.push(step(&mut engine, CRITIC, &values, at));
-    }
-    assert!(engine.state(CRITIC).unwrap().weights[0] != entry.weights[0], "the score is trained beside the adapter");
-
-    let mut alone = Engine::new(cpu(), &[critic], &shapes(false), &ADAMW).unwrap();
-    let mut whole = golden.base.clone();
-    whole.weights.push(entry.weights[0].clone());
-    alone.restore(POLICY, &whole).unwrap();
-    alone.restore(POLICY, &entry).unwrap();
-    for at in 1..4 {
-        let learned = step(&mut alone, POLICY, &values, at);
-        assert!(learned == beside[at as usize - 1], "step {at}: another role changes no bit");
-    }
-    assert!(alone.state(POLICY).unwrap() == engine.state(CRITIC).unwrap());
-    let merged = merge(&golden.config.scalar(), &lora, &golden.base, &alone.state(POLICY).unwrap()).unwrap();
-    assert_eq!(
-        merged.weights.last().unwrap(),
-        &alone.state(POLICY).unwrap().weights[0],
-        "a merged critic keeps its score"
-    );
-    let (document, tensors) =
-        export_adapter(&golden.config.scalar(), &lora, &alone.state(POLICY).unwrap(), Some("base")).unwrap();
-    assert_eq!((&document["task_type"], &document["modules_to_save"]), (&json!("SEQ_CLS"), &json!(["score"])));
-    let (adapter, own) = import_adapter(&golden.config.scalar(), &document, &tensors).unwrap();
-    assert_eq!((adapter.targets.len(), adapter.rank, adapter.kind), (2, 2, AdapterKind::Lora));
-    assert_eq!(
-        own.weights.iter().map(|tensor| tensor.data.len()).sum::<usize>(),
-        tensors.iter().map(|t| t.data.len()).sum::<usize>()
-    );
-}
-
-#[test]
-fn roles_that_cannot_stand_on_each_other_are_refused_in_words() {
-    let config = ModelConfig::qwen3(29, 20, 16, 1, 2, 1);
-    let lora = AdapterConfig::default();
-    let (policy, reference) = (Role::policy(&config), Role::reference(&config));
-    let adapted = policy.clone().with_adapter(&lora);
-    let wider = Role::reference(&ModelConfig { hidden: 48, ..config.clone() });
-    let odd = |change: fn(&mut AdapterConfig)| {
-        let mut adapter = AdapterConfig::default();
-        change(&mut adapter);
-        policy.clone().with_adapter(&adapter)
-    };
-    for (roles, word) in [
-        (vec![policy.clone(), reference.clone().on(POLICY)], "trained as a whole"),
-        (vec![reference.clone().on(1), adapted.clone()], "comes first"),
-        (vec![adapted.clone(), reference.clone().on(0), reference.clone().on(1)], "weights of its own"),
-        (vec![adapted.clone(), wider.on(POLICY)], "same decoder"),
-        (vec![reference.clone(), policy.clone().on(POLICY)], "nothing to train"),
-        (vec![odd(|adapter| adapter.dropout = 0.05)], "dropout"),
-        (vec![odd(|adapter| adapter.rank = 0)], "rank"),
-        (vec![odd(|adapter| adapter.alpha = f32::NAN)], "alpha"),
-        (vec![odd(|adapter| adapter.targets = vec!["c_attn".into()])], "c_attn"),
-    ] {
-        let refusal = Layout::predict(&roles, &shapes(false), &ADAMW, &*cpu()).unwrap_err();
-        assert!(refusal.to_string().contains(word), "{word}: {refusal}");
-        assert!(Engine::new(cpu(), &roles, &shapes(false), &ADAMW).is_err());
-    }
-    let dora = AdapterConfig { kind: AdapterKind::Dora, ..AdapterConfig::default() };
-    let roles = [policy.with_adapter(&dora), reference.on(POLICY)];
-    let mut engine = Engine::new(cpu(), &roles, &shapes(false), &ADAMW).unwrap();
-    assert!(engine.begin(POLICY, 1).unwrap_err().what.contains("norms"), "the weights below come first");
-    let nothing = engine.restore(REFERENCE, &HostState::default()).unwrap_err();
-    assert!(nothing.what.contains("nothing"), "{nothing:?}");
-}
-
-/// A model of our own shape has adapters too, under our names; PEFT has no names for it.
-#[test]
-fn a_model_without_a_family_has_adapters() {
-    let config = ModelConfig { attention_softcap: 5.0, ..ModelConfig::qwen3(29, 20, 16, 1, 2, 1) };
-    let adapter = AdapterConfig { targets: vec!["qkv".into(), "down".into()], ..AdapterConfig::default() };
-    let mut engine =
-        Engine::new(cpu(), &[Role::policy(&config).with_adapter(&adapter)], &shapes(false), &ADAMW).unwrap();
-    engine.begin(POLICY, 1).unwrap();
-    let state = engine.state(POLICY).unwrap();
-    assert_eq!(state.weights.len(), 4);
-    let refusal = export_adapter(&config, &adapter, &state, None).unwrap_err();
-    assert!(refusal.hint.contains("merged"), "{refusal}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
+mod adapted;
 mod adapters;
 mod begun;
 mod commands;
@@ -22,6 +23,7 @@ mod odd;
 mod open;
 mod oracle;
 mod pipeline;
+mod policy_stages;
 mod program;
 mod programs;
 mod recovery;

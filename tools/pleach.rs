@@ -58,6 +58,8 @@ enum Command {
     Chat(commands::chat::Args),
     /// Loss and bits per byte of a model on a text
     Eval(commands::eval::Args),
+    /// Let people rank completions in the browser; agreement, blind comparisons, import and export
+    Rank(commands::rank::Args),
     /// Adapters, drivers, processor, self-test; with a run: what happened to it
     Doctor(commands::doctor::Args),
 }
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => commands::generate::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Rank(args) => commands::rank::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     };
     match answer {

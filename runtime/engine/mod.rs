@@ -98,7 +98,7 @@ impl Engine {
         Ok(Learned { numbers, gradient_norm })
     }
 
-    /// AdamW on every weight with the gradients of the last `learn`. The point of no return.
+    /// AdamW on every weight of a role with the gradients of its last `learn`. The point of no return.
     pub fn update(&mut self, role: RoleId, tick: &Tick) -> Result<(), Fault> {
         self.device.run(self.program(Key::full(role, Which::Update)), 0, tick)?;
         self.device.settle()

@@ -59,7 +59,12 @@ fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, port
     match config.head {
         Head::Scalar => scalar_head(&mut tape, hidden, weights.tensors["score"], ports.unit, derivatives),
         Head::Vocabulary => {
-            let options = HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
+            let options = HeadOptions {
+                scale: 1.0,
+                softcap: 0.0,
+                temperature: member.role.temperature,
+                chunk: shapes.head_chunk,
+            };
             head::record(&mut tape, hidden, head_weight(config, weights), ports.targets, derivatives, options)
         }
     };
@@ -95,7 +100,7 @@ fn update(member: &Member, adamw: &AdamW) -> Program {
             beta2: adamw.beta2,
             eps: adamw.eps,
             decay,
-            lr_scale: 1.0,
+            lr_scale: member.role.rate,
             len: slot.spec.len() as u32,
         };
         calls.push(adamw::call(g, slot.weight, m, v, params));

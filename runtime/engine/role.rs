@@ -12,7 +12,7 @@ pub type RoleId = usize;
 pub const POLICY: RoleId = 0;
 
 /// One of the models that a stage keeps on the device at once: the policy, a frozen reference, a critic, ... All share
-/// the inputs, the activation memory and the results; each has weights of its own.
+/// the inputs, the activation memory and the results; where nothing else is said, each has weights of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Role {
     /// For people: `policy`, `reference`, ...
@@ -30,11 +30,18 @@ pub struct Role {
     pub base: Option<RoleId>,
     /// What stands beside its weights, which are frozen then: where trained, only this is (and a scalar head's score).
     pub adapter: Option<AdapterConfig>,
+    /// What logits are divided by before the numbers are taken of them: 1, or the temperature that a policy samples at,
+    /// whose log-probabilities those of its own samples then are. Above 0.
+    pub temperature: f32,
+    /// Its share of the learning rate: 1, or a critic's own.
+    pub rate: f32,
 }
 
 impl Role {
     fn new(name: &str, config: &ModelConfig, [trained, evaluates, generates]: [bool; 3]) -> Role {
-        Role { name: name.into(), config: config.clone(), trained, evaluates, generates, base: None, adapter: None }
+        let (name, config) = (name.into(), config.clone());
+        let (temperature, rate, base, adapter) = (1.0, 1.0, None, None);
+        Role { name, config, trained, evaluates, generates, base, adapter, temperature, rate }
     }
     /// The model that a stage trains; it samples from it too where it has a vocabulary's head.
     pub fn policy(config: &ModelConfig) -> Role {

@@ -119,13 +119,14 @@ pub fn decoder(tape: &mut Tape, config: &ModelConfig, w: &Weights, inputs: &Inpu
 /// weight as long as every B is zero.
 fn linear(tape: &mut Tape, w: &Weights, name: &str, x: Tensor, e: Epilogue) -> Tensor {
     let Some(beside) = w.beside.get(name) else { return matmul::record(tape, x, w.tensors[name], e) };
+    let like_fused = e.bias.is_some() || e.residual.is_some() || e.activation.is_some();
     let Some(scales) = beside.scales else {
         let residual = e.residual.filter(|_| e.activation.is_none());
-        let y = matmul::record(tape, x, w.tensors[name], Epilogue { activation: None, residual, ..e });
+        let y = matmul::record(tape, x, w.tensors[name], Epilogue { activation: None, residual, like_fused, ..e });
         beside.add(tape, x, y);
         return finish(tape, y, Epilogue { residual: e.residual.filter(|_| residual.is_none()), ..e });
     };
-    let t = matmul::record(tape, x, w.tensors[name], Epilogue { scale: e.scale, ..Epilogue::default() });
+    let t = matmul::record(tape, x, w.tensors[name], Epilogue { scale: e.scale, like_fused, ..Epilogue::default() });
     beside.add(tape, x, t);
     let magnitudes: Vec<_> = beside.modules.iter().map(|module| (module.first, module.magnitude)).collect();
     let y = dora::record(tape, t, scales, &magnitudes, e.bias);

@@ -1,6 +1,7 @@
 //! The keys of a pipeline file: names, aliases, kind and range of the value, meaning. What is not in these lists is
 //! refused with a suggestion, and so is a value outside of its range.
 
+use super::stage::Kind;
 use super::takes::Takes::{self, List, Name, Number, Sources, Text, Truth, Validation, Whole, Word};
 use toml::Value;
 
@@ -44,6 +45,7 @@ pub const TOP: &[Key] = &[
 
 /// Keys of `[model]`.
 pub const MODEL: &[Key] = &[
+    fixed("from", &["base_model", "model_name_or_path"], Text, "a model folder to begin with, instead of a new model"),
     fixed("shape", &[], Word(&["depth", "qwen3", "gpt2"]), "depth (one dial), qwen3 or gpt2"),
     fixed("depth", &[], Whole(1, LAYERS), "the one dial: layers; width and heads follow"),
     fixed(
@@ -71,9 +73,15 @@ pub const MODEL: &[Key] = &[
     ),
 ];
 
-/// Keys of a `[[stage]]` of kind pretrain.
-pub const PRETRAIN: &[Key] = &[
-    fixed("kind", &["stage"], Word(&["pretrain"]), "pretrain"),
+const KIND: &[Key] = &[fixed(
+    "kind",
+    &["stage"],
+    Word(&["pretrain", "continued", "finetune", "instruct", "dpo"]),
+    "pretrain, continued, finetune, instruct or dpo",
+)];
+
+/// What text stages learn from.
+const TEXT: &[Key] = &[
     fixed(
         "data",
         &["dataset", "datasets", "train_file", "path"],
@@ -81,9 +89,6 @@ pub const PRETRAIN: &[Key] = &[
         "files, folders or globs; world:N = N generated stories",
     ),
     fixed("text_field", &["text_column", "dataset_text_field"], Text, "the field of .jsonl records"),
-    fixed("tokenizer", &[], Text, "bpe, chars, or the path of a tokenizer.json"),
-    fixed("vocab", &["vocab_size"], Whole(1, 1 << 20), "size of a trained tokenizer"),
-    fixed("split", &["pre_tokenizer"], Word(&["gpt2", "qwen2"]), "how a trained tokenizer splits words: gpt2 or qwen2"),
     fixed("valid", &["val_size", "val_set_size"], Validation, "share of documents held out, or a file"),
     fixed("boundaries", &[], Truth, "documents end with a token, see only themselves, and restart positions"),
     fixed(
@@ -92,6 +97,72 @@ pub const PRETRAIN: &[Key] = &[
         Word(&["epochs", "offsets"]),
         "epochs (every row once an epoch) or offsets (nanoGPT: random places)",
     ),
+];
+
+/// The vocabulary of a model that begins here.
+const VOCABULARY: &[Key] = &[
+    fixed("tokenizer", &[], Text, "bpe, chars, or the path of a tokenizer.json"),
+    fixed("vocab", &["vocab_size"], Whole(1, 1 << 20), "size of a trained tokenizer"),
+    fixed("split", &["pre_tokenizer"], Word(&["gpt2", "qwen2"]), "how a trained tokenizer splits words: gpt2 or qwen2"),
+    fixed("vocab_data", &[], Sources, "texts that a trained tokenizer learns from; the stage's data where left out"),
+];
+
+/// What holds a model to what it could before.
+const REPLAY: &[Key] = &[
+    fixed("replay", &[], Number(0.0, 0.9), "share of the rows that are general text"),
+    fixed("general", &[], Sources, "the general text; the pretraining stage's where it is left out"),
+    free("forgetting", &[], Number(0.0, 100.0), "alarm where the general loss grows by this share; 0 = off"),
+];
+
+/// What record stages learn from.
+const RECORDS: &[Key] = &[
+    fixed(
+        "data",
+        &["dataset", "datasets", "train_file", "path"],
+        Sources,
+        "files, folders or globs of records; world:notes:N, world:instructions:N, world:preferences:N",
+    ),
+    fixed("valid", &["val_size", "val_set_size"], Validation, "share of prompts held out, or a file"),
+    fixed(
+        "template",
+        &["chat_template"],
+        Text,
+        "model (the model's own, else ChatML), chatml, plain, or a file of Jinja",
+    ),
+    fixed("too_long", &[], Number(0.0, 1.0), "share of records that may be left out because they exceed the context"),
+];
+
+/// What stages that learn answers have.
+const ANSWERS: &[Key] = &[
+    fixed(
+        "turns",
+        &["train_on_turn"],
+        Word(&["all", "last"]),
+        "which of the assistant's turns are learned: all or last",
+    ),
+    fixed("packing", &["sample_packing", "pack"], Truth, "lay records end to end; each sees only itself"),
+    free(
+        "patience",
+        &["early_stopping_patience"],
+        Whole(0, STEPS),
+        "evaluations without a better one before the end; 0 = off",
+    ),
+];
+
+/// What stages that learn from pairs have.
+const PAIRS: &[Key] = &[
+    fixed(
+        "objective",
+        &["loss_type", "pref_loss"],
+        Word(&["sigmoid", "ipo", "orpo", "simpo"]),
+        "sigmoid (DPO), ipo, orpo or simpo",
+    ),
+    fixed("beta", &["pref_beta", "dpo_beta"], Number(1e-6, 1e3), "how hard the model is held to where it began"),
+    fixed("label_smoothing", &[], Number(0.0, 0.5), "share of the labels that are taken to be wrong"),
+];
+
+/// How a stage trains.
+const TRAINING: &[Key] = &[
     fixed("batch", &["batch_size", "train_batch_size"], Whole(1, 1 << 20), "rows of an optimizer step"),
     free(
         "micro_batch",
@@ -135,6 +206,16 @@ pub const PRETRAIN: &[Key] = &[
     free("temperature", &[], Number(0.0, 100.0), "of samples"),
     free("top_p", &[], Number(0.0, 1.0), "of samples"),
 ];
+
+/// The keys of a `[[stage]]` of a kind, in the order in which they are shown.
+pub fn of(kind: Kind) -> &'static [&'static [Key]] {
+    match kind {
+        Kind::Pretrain => &[KIND, TEXT, VOCABULARY, TRAINING],
+        Kind::Continued => &[KIND, TEXT, REPLAY, TRAINING],
+        Kind::Finetune | Kind::Instruct => &[KIND, RECORDS, ANSWERS, TRAINING],
+        Kind::Dpo => &[KIND, RECORDS, PAIRS, TRAINING],
+    }
+}
 
 impl Key {
     /// Is it written so?

@@ -10,6 +10,7 @@ pub mod guardian;
 pub mod life;
 pub mod new;
 pub mod plan;
+pub mod rank;
 pub mod run;
 pub mod status;
 

@@ -1,6 +1,7 @@
 //! What people look at: the progress bar, the curve in the terminal, the report with its plots.
 
 pub mod curve;
+pub mod curves;
 pub mod live;
 pub mod report;
 pub mod svg;

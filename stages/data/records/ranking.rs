@@ -18,6 +18,8 @@ pub struct Answer {
     pub flags: Map<String, Value>,
     /// What a person wrote about it.
     pub comment: Option<String>,
+    /// Where it comes from, as its maker wrote it; null where nobody did.
+    pub origin: Value,
 }
 
 /// A prompt with its answers in an order of preference.
@@ -42,6 +44,8 @@ pub struct Ranked {
     pub shown_order: Vec<usize>,
     /// Time the rater took.
     pub seconds: Option<f64>,
+    /// A better answer than all of them, by the rater.
+    pub better: Option<String>,
 }
 
 impl Ranked {
@@ -83,6 +87,7 @@ pub(super) fn plain(prompt: Said, completions: Vec<Answer>, ranks: Vec<u32>) -> 
         flags: Map::new(),
         shown_order: Vec::new(),
         seconds: None,
+        better: None,
     }
 }
 
@@ -92,7 +97,7 @@ pub(super) fn answer(id: String, text: &str, prompt: &Said) -> Answer {
         Said::Text(_) => Said::Text(text.into()),
         Said::Messages(_) => Said::Messages(vec![Message::new(Role::Assistant, text)]),
     };
-    Answer { id, said, flags: Map::new(), comment: None }
+    Answer { id, said, flags: Map::new(), comment: None, origin: Value::Null }
 }
 
 /// Our own K-wise record.
@@ -133,6 +138,7 @@ pub(super) fn ranked(map: &Object) -> Result<Ranked, Wrong> {
         flags: flags(map, "")?,
         shown_order,
         seconds: number_if(map, "seconds", "")?,
+        better: text_if(map, "better", "")?.map(str::to_owned),
         completions,
     })
 }
@@ -146,7 +152,7 @@ fn flags(map: &Object, at: &str) -> Result<Object, Wrong> {
 fn completion(value: &Value, at: &str, index: usize) -> Result<Answer, Wrong> {
     if let Value::String(text) = value {
         let said = Said::Text(text.clone());
-        return Ok(Answer { id: index.to_string(), said, flags: Map::new(), comment: None });
+        return Ok(Answer { id: index.to_string(), said, flags: Map::new(), comment: None, origin: Value::Null });
     }
     let map = object(value, at)?;
     let id = map.get("id").ok_or_else(|| Wrong::at(path(at, "id"), "a name", None))?;
@@ -156,7 +162,8 @@ fn completion(value: &Value, at: &str, index: usize) -> Result<Answer, Wrong> {
         None => Said::Text(text(map, "text", at)?.to_owned()),
     };
     let comment = text_if(map, "comment", at)?.map(str::to_owned);
-    Ok(Answer { id: name(id, &path(at, "id"))?, said, flags: flags(map, at)?, comment })
+    let origin = map.get("origin").cloned().unwrap_or_default();
+    Ok(Answer { id: name(id, &path(at, "id"))?, said, flags: flags(map, at)?, comment, origin })
 }
 
 /// The ranks: a list beside the completions, or an object from id to rank.
