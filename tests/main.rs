@@ -1,6 +1,7 @@
 //! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
+mod adapted;
 mod adapters;
 mod begun;
 mod climb;
@@ -15,6 +16,7 @@ mod gradients;
 mod kernels;
 mod kill;
 mod local;
+mod lora;
 mod losses;
 mod naga;
 mod numbers;
