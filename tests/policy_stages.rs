@@ -193,7 +193,6 @@ fn grpo_raises_what_a_rule_pays_for_in_every_form() {
         ("dr", |it| {
             it.options = group::Grpo { normalizer: Normalizer::DrGrpo { completion_length_max: 6 }, ..it.options };
             it.scale = Scale::None;
-            with(&mut it.rollout, |rollout| rollout.mask_truncated = true);
         }),
     ];
     for (name, change) in changes {
