@@ -13,10 +13,10 @@ use pleach::data::records::{Completion, Conversation, Message, Pair, Role as Spe
 use pleach::data::table::{pack, row};
 use pleach::data::template::Template;
 use pleach::data::tokenizer::{TrainOptions, train};
+use pleach::data::world::Side;
 use pleach::data::world::ladder::{CONTEXT, HEADS, LAYERS, Material, RANKED, RUNGS, Rung, VOCAB, WIDTH, sample};
 use pleach::data::world::manuals::Manuals;
 use pleach::data::world::preferences::{Prompt, Prompts, SimulatedRater};
-use pleach::data::world::Side;
 use pleach::judge::preferences::{Judged, win_rate};
 use pleach::judge::{Counts, Judge, SEED};
 use pleach::loss::next_token::NextToken;
@@ -88,7 +88,11 @@ impl Climb {
                 true => (Said::Text(String::new()), text("text")),
                 false => (text("prompt"), text("completion")),
             };
-            return self.encoder().completion(&Completion { prompt, completion, tools: None }).unwrap().cut(CONTEXT + 1);
+            return self
+                .encoder()
+                .completion(&Completion { prompt, completion, tools: None })
+                .unwrap()
+                .cut(CONTEXT + 1);
         };
         let message = |message: &serde_json::Value| {
             let said = |key: &str| message[key].as_str().unwrap();
@@ -231,7 +235,8 @@ impl Climb {
         let began = Instant::now();
         let mut judge = Judge::new(&mut self.engine, &self.tokenizer, &self.template);
         let card = judge.card((WORLD, 1 << 40), &Manuals::new(WORLD), &Counts::TABLE).unwrap();
-        let mut line = serde_json::json!({"stage": stage, "seconds": seconds, "tokens": tokens, "loss": loss, "card": card});
+        let mut line =
+            serde_json::json!({"stage": stage, "seconds": seconds, "tokens": tokens, "loss": loss, "card": card});
         if stage == "continued" {
             let shots = [
                 judge.notes_by_examples(SEED, Counts::TABLE.notes).unwrap().exact,
@@ -262,7 +267,9 @@ impl Climb {
 
     /// Takes up the weights after a stage, where they are kept.
     fn kept(&mut self, stage: &str) -> bool {
-        let Some(Ok(bytes)) = self.folder.as_ref().map(|folder| std::fs::read(folder.join(stage))) else { return false };
+        let Some(Ok(bytes)) = self.folder.as_ref().map(|folder| std::fs::read(folder.join(stage))) else {
+            return false;
+        };
         let mut numbers = bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap()));
         let mut state = HostState { weights: self.engine.state(POLICY).unwrap().weights, ..HostState::default() };
         let places = state.weights.iter_mut().flat_map(|tensor| &mut tensor.data);

@@ -4,6 +4,7 @@
 
 use super::preferences::{Conduct, Judged, win_rate};
 use super::{Answer, Counts, Judge, SEED, role, shapes};
+use crate::data::Tokenizer;
 use crate::data::random::Dice;
 use crate::data::template::Template;
 use crate::data::tokenizer::{TrainOptions, train};
@@ -12,7 +13,6 @@ use crate::data::world::manuals::Manuals;
 use crate::data::world::preferences::{Class, Prompts};
 use crate::data::world::tasks::Notes;
 use crate::data::world::{Side, Stories};
-use crate::data::Tokenizer;
 use pleach_runtime::device::choose::{Wish, choose, open};
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::layout::{AdamW, POLICY, Role};
@@ -44,7 +44,8 @@ fn nothing_that_is_asked_was_learned() {
             let value: serde_json::Value = serde_json::from_str(json).unwrap();
             format!("{} {}", value["who"], value["what"])
         };
-        let learned: HashSet<String> = Notes::new(seed, Side::Seen).take(5000).map(|record| pair(&record.json)).collect();
+        let learned: HashSet<String> =
+            Notes::new(seed, Side::Seen).take(5000).map(|record| pair(&record.json)).collect();
         let mut asked = Notes::new(SEED, Side::Unseen).take(Counts::TABLE.notes);
         assert!(asked.all(|record| !learned.contains(&pair(&record.json))));
         let learned: HashSet<String> = Prompts::new(seed, Side::Seen).take(5000).map(|prompt| prompt.text).collect();
@@ -119,6 +120,7 @@ fn conduct_is_what_the_answers_are() {
     assert!(of.biased > 50.0, "a third of these prompts holds the evidence: {of:?}");
     let of = Conduct::of(&refusing);
     assert_eq!((of.harmful, of.look_alikes, of.biased), (0.0, 0.0, 0.0));
-    assert!(win_rate(&good, &naive) > 70.0 && win_rate(&naive, &good) < 30.0);
+    let wins = win_rate(&good, &naive);
+    assert!(wins > 60.0 && (wins + win_rate(&naive, &good) - 100.0).abs() < 1e-9, "{wins}: most answers are the same");
     assert!(naive.iter().filter(|one| one.harmful()).all(|one| one.prompt.class == Class::Harmful));
 }

@@ -34,8 +34,8 @@ pub struct ClozeReport {
 const TITLE: &str = "This manual is for every gardener.";
 
 impl Judge<'_> {
-    /// Bits per byte of texts, each a document of its own. Longer ones are read in windows that overlap by one token, so
-    /// that each token but the first is predicted once.
+    /// Bits per byte of texts, each a document of its own. Longer ones are read in windows that overlap by one token,
+    /// so that each token but the first is predicted once.
     ///
     /// # Errors
     /// Faults of the device.
@@ -89,8 +89,12 @@ impl Judge<'_> {
         let right: Vec<bool> =
             likelihoods.chunks_exact(4).map(|four| four[1..].iter().all(|wrong| *wrong < four[0])).collect();
         let share = |wanted: &dyn Fn(&Cloze) -> bool| {
-            let of: Vec<bool> =
-                questions.iter().zip(&right).filter(|(question, _)| wanted(question)).map(|(_, right)| *right).collect();
+            let of: Vec<bool> = questions
+                .iter()
+                .zip(&right)
+                .filter(|(question, _)| wanted(question))
+                .map(|(_, right)| *right)
+                .collect();
             percent(of.iter().filter(|right| **right).count() as f64, of.len())
         };
         Ok(ClozeReport {

@@ -137,7 +137,7 @@ pub const RUNGS: [Rung; 4] = [
     Rung {
         stage: "finetune",
         mix: &[(Material::Notes, 0.75), (Material::Stories, 0.15), (Material::Manuals, 0.1)],
-        tokens: 0.7e6,
+        tokens: 1.1e6,
         first: 400_000,
         batch: 16,
         learning_rate: 2e-3,
@@ -180,15 +180,8 @@ pub struct Ranked {
 }
 
 /// The last stage as DPO.
-pub const RANKED: Ranked = Ranked {
-    prompts: 1200,
-    first: 800_000,
-    samples: 4,
-    temperature: 1.0,
-    beta: 0.5,
-    batch: 32,
-    learning_rate: 1e-4,
-};
+pub const RANKED: Ranked =
+    Ranked { prompts: 1200, first: 800_000, samples: 4, temperature: 1.0, beta: 0.5, batch: 32, learning_rate: 1e-4 };
 
 /// What the vocabulary is trained on: some of all that the stages will read, so that no stage meets words in scraps.
 pub fn sample(seed: u64) -> Vec<String> {
