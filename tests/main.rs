@@ -27,6 +27,7 @@ mod pipeline;
 mod policy_stages;
 mod program;
 mod programs;
+mod ranking;
 mod recovery;
 mod resolved;
 mod scalar;
