@@ -6,10 +6,12 @@
 mod begun;
 pub mod data;
 pub mod dpo;
+pub mod evaluate;
 pub mod finetune;
 mod finished;
 pub mod launch;
 pub mod loss;
+pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod pretrain;

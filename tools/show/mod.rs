@@ -3,5 +3,6 @@
 pub mod curve;
 pub mod live;
 pub mod report;
+pub mod samples;
 pub mod svg;
 pub mod words;
