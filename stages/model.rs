@@ -29,7 +29,28 @@ pub struct Model {
     pub tokenizer: Tokenizer,
 }
 
+/// What a model is without its weights.
+pub struct Outline {
+    /// Where it was found.
+    pub folder: PathBuf,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
 impl Model {
+    /// Folder, shape and tokenizer of MODEL; its weights are not read.
+    ///
+    /// # Errors
+    /// A refusal that names what is missing or damaged.
+    pub fn outline(path: &Path) -> Result<Outline, Refusal> {
+        let folder = resolve(path)?;
+        let (config, _) = read_config(&folder)?;
+        let tokenizer = Tokenizer::load(&folder)?;
+        Ok(Outline { folder, config, tokenizer })
+    }
+
     /// Opens MODEL.
     ///
     /// # Errors

@@ -4,5 +4,6 @@ pub mod curve;
 pub mod curves;
 pub mod live;
 pub mod report;
+pub mod samples;
 pub mod svg;
 pub mod words;

@@ -41,28 +41,34 @@ impl<'a, 'b> Work<'a, 'b> {
     /// Reads what is trained on.
     pub(super) fn train(&mut self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<(), Fault> {
         let choices = self.choices;
-        each(choices, &choices.train, &mut |name, reading, record| {
+        let enough = |records: u64| choices.most.is_some_and(|most| records >= most);
+        let outcome = each(choices, &choices.train, &mut |name, reading, record| {
             if let Some(reading) = reading {
                 self.inspector.file(name, reading);
             }
             let Some((place, record)) = record else { return Ok(()) };
+            if enough(self.records) {
+                return Err(Fault::new(FaultKind::Stopped, "as many records as were wanted"));
+            }
             self.asked(go_on)?;
             let place = spot(name, &place);
             self.inspector.record(&place, &record);
-            let example = match self.made(&place, record)? {
-                Some(Made::Example(example)) => example,
-                Some(Made::Unmasked(tokens)) => {
-                    self.inspector.unmasked(tokens);
-                    return Ok(());
+            match self.made(&place, record)? {
+                Some(Made::Example(mut example)) => {
+                    let answers = std::mem::take(&mut example.answers);
+                    if let Some(answers) = self.inspector.encoded(&place, answers) {
+                        self.keep(Example { answers, ..example }, true)?;
+                    }
                 }
-                None => return Ok(()),
-            };
-            let Example { prompt, answers, ranks, margin } = example;
-            if let Some(answers) = self.inspector.encoded(&place, answers) {
-                self.keep(Example { prompt, answers, ranks, margin }, true)?;
+                Some(Made::Unmasked(tokens)) => self.inspector.unmasked(tokens),
+                None => {}
             }
             Ok(())
-        })
+        });
+        match outcome {
+            Err(fault) if fault.kind == FaultKind::Stopped && enough(self.records) => Ok(()),
+            other => other,
+        }
     }
 
     /// Reads what is only measured, where it was named.
@@ -73,10 +79,10 @@ impl<'a, 'b> Work<'a, 'b> {
             self.asked(go_on)?;
             let place = spot(name, &place);
             self.inspector.evaluation(&place, &record);
-            if let Some(Made::Example(example)) = self.made(&place, record)? {
-                let Example { prompt, answers, ranks, margin } = example;
+            if let Some(Made::Example(mut example)) = self.made(&place, record)? {
+                let answers = std::mem::take(&mut example.answers);
                 if let Some(answers) = self.held.take_all(answers, &choices.limits) {
-                    self.keep(Example { prompt, answers, ranks, margin }, false)?;
+                    self.keep(Example { answers, ..example }, false)?;
                 }
             }
             Ok(())
@@ -222,7 +228,7 @@ fn spot(name: &str, place: &Place) -> String {
 }
 
 /// The key of a record's prompt: of what is given, without regard to blanks and capitals; a text's is all of it.
-fn key(record: &Record) -> u64 {
+pub fn key(record: &Record) -> u64 {
     let given = record.given();
     let words = if given.trim().is_empty() { record.words() } else { given };
     let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
