@@ -107,6 +107,11 @@ impl Crew {
         expect!(reply, CheckpointReply::Begun => ())?;
         let reply = self.optimizer.call(OptimizerMessage::Begin(Box::new(optimizer)))?;
         expect!(reply, OptimizerReply::Begun => ())?;
+        self.build(blueprint)
+    }
+
+    /// Compute: build.
+    pub fn build(&mut self, blueprint: Blueprint) -> Result<(Facts, Held), Fault> {
         let reply = self.compute.call(ComputeMessage::Begin(Box::new(blueprint)))?;
         let (facts, held) = expect!(reply, ComputeReply::Begun { facts, held } => (facts, held))?;
         self.facts = Some(facts.clone());
@@ -246,20 +251,37 @@ impl Crew {
         expect!(reply, OptimizerReply::Updated { progress, .. } => *progress)
     }
 
-    /// Data, compute and loss: the whole validation split; `None` if there is none.
-    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Option<Evaluation>, Fault> {
-        let rows = expect!(again(&self.data, DataMessage::EvaluationRows)?, DataReply::Count(rows) => rows)?;
+    /// Data, compute and loss: every set of evaluation rows that holds a target, by its name.
+    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Vec<(String, Evaluation)>, Fault> {
+        let sets = expect!(again(&self.data, DataMessage::EvaluationSets)?, DataReply::Sets(sets) => sets)?;
         let bytes_of = stage.data()?.token_bytes();
+        let (mut out, mut end) = (Vec::new(), 0);
+        for (name, rows) in sets {
+            let begin = end;
+            end += rows;
+            if let Some(evaluation) = self.evaluate_rows(begin..end, rows_at_once, &bytes_of)? {
+                out.push((name, evaluation));
+            }
+        }
+        Ok(out)
+    }
+
+    fn evaluate_rows(
+        &self,
+        rows: std::ops::Range<usize>,
+        rows_at_once: usize,
+        bytes_of: &[u32],
+    ) -> Result<Option<Evaluation>, Fault> {
         let (mut total, mut bytes) = (Measured::default(), 0u64);
-        for from in (0..rows).step_by(rows_at_once.max(1)) {
-            let to = (from + rows_at_once).min(rows);
+        for from in rows.clone().step_by(rows_at_once.max(1)) {
+            let to = (from + rows_at_once).min(rows.end);
             let reply = again(&self.data, DataMessage::Evaluation { from, to })?;
             let window = expect!(reply, DataReply::Window(window) => window)?;
             let reply = self.compute.call(ComputeMessage::Evaluate { role: POLICY, window: window.clone() })?;
             let numbers = expect!(reply, ComputeReply::Numbers(numbers) => numbers)?;
             let reply = again(&self.loss, LossMessage::Evaluate { window: window.clone(), numbers })?;
             total.add(&*expect!(reply, LossReply::Evaluated(part) => part)?);
-            bytes += target_bytes(&window, &bytes_of);
+            bytes += target_bytes(&window, bytes_of);
         }
         let Measured { sum, count, hits, .. } = total;
         if count == 0.0 {

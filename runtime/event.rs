@@ -80,6 +80,12 @@ pub enum Event {
     },
     /// The validation split was measured.
     Evaluated {
+        /// Which set of it; empty where there is one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        set: String,
+        /// Only watched: another set is what the stage is judged by.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        watched: bool,
         /// After this step.
         step: u64,
         /// Mean nats per target.
@@ -110,6 +116,26 @@ pub enum Event {
         seconds: f64,
         /// What the stage says of it, by TRL's names.
         metrics: std::collections::BTreeMap<String, f64>,
+    },
+    /// The model's answers are collected, or what people say of them.
+    Collecting {
+        /// `rank`, ...
+        stage: String,
+        /// Its folder: `05-rank`.
+        folder: String,
+        /// How many there are.
+        have: u64,
+        /// How many are wanted.
+        want: u64,
+        /// What, and what a person can do.
+        what: String,
+    },
+    /// A measure left its bounds; the run goes on.
+    Alarm {
+        /// After this step.
+        step: u64,
+        /// What, and what a person can do.
+        what: String,
     },
     /// A fixed prompt was continued.
     Sample {

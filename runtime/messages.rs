@@ -51,8 +51,8 @@ pub enum DataMessage {
         /// Number of the window within it.
         index: u64,
     },
-    /// How many evaluation rows there are. Answered by `Count`.
-    EvaluationRows,
+    /// Which sets of evaluation rows there are. Answered by `Sets`.
+    EvaluationSets,
     /// Evaluation rows `from .. to`. Answered by `Window`.
     Evaluation {
         /// First row.
@@ -73,8 +73,8 @@ pub enum DataReply {
     Windows(Vec<Arc<Window>>),
     /// What a round teaches.
     Settled(Box<Settled>),
-    /// A number of rows.
-    Count(usize),
+    /// Names of sets, and their rows.
+    Sets(Vec<(String, usize)>),
 }
 
 /// Derivatives with respect to the numbers of each role that learns, the policy first.
@@ -406,7 +406,7 @@ macro_rules! names {
 }
 
 names! {
-    DataMessage: Draw Ask Windows Settle DrawFrom EvaluationRows Evaluation;
+    DataMessage: Draw Ask Windows Settle DrawFrom EvaluationSets Evaluation;
     LossMessage: Know Derive Judge Evaluate Report;
     ComputeMessage: Begin Seed Restore Look Learn Apply Evaluate Generate State;
     OptimizerMessage: Begin Restore Update Skip;

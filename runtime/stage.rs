@@ -89,9 +89,10 @@ impl Window {
 pub trait Data: Send {
     /// The rows of window number `draw`.
     fn window(&mut self, draw: u64) -> Result<Window, Fault>;
-    /// Number of evaluation rows.
-    fn evaluation_rows(&self) -> usize;
-    /// Evaluation rows `from .. to`.
+    /// Evaluation rows, in sets that are measured apart: a name and a number of rows. The first set is what the stage is
+    /// judged by; the loss of the others is watched.
+    fn evaluation_sets(&self) -> Vec<(String, usize)>;
+    /// Evaluation rows `from .. to`, counted over all sets in their order. Both lie in one set.
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault>;
     /// UTF-8 bytes that each token id stands for (0 for special tokens): what bits per byte divide by.
     fn token_bytes(&self) -> Arc<[u32]>;

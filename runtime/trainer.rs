@@ -36,6 +36,11 @@ pub struct Timing {
     pub vault_every: u64,
     /// Milestones kept over the whole stage.
     pub milestones: u64,
+    /// Evaluations without a better one after which the stage ends; 0 = never.
+    pub patience: u64,
+    /// An alarm is raised where the loss of a watched set grows by this share over what it was at the beginning; 0 =
+    /// never.
+    pub forgetting: f64,
 }
 
 /// What the trainer works from.
@@ -118,7 +123,7 @@ impl Trainer {
             }
             begun => begun?,
         }
-        while self.progress.step < self.plan.timing.steps {
+        while self.progress.step < self.plan.timing.steps && !self.impatient() {
             if !self.may_go_on()? {
                 self.save(false, false)?;
                 return Ok(Outcome::Stopped);
@@ -199,6 +204,8 @@ impl Trainer {
             "checkpoint" => self.saved = Some((self.place(), Instant::now())),
             // Its keeper may have died between the vault and the disk: what was due there is due still.
             "memory" if self.best_here() || self.milestone() => return self.save(self.milestone(), false),
+            // What it was entered with, measured by this stage's own data.
+            "model" => drop(self.evaluate()?),
             _ => {}
         }
         self.keep()
@@ -325,31 +332,73 @@ impl Trainer {
         self.due(1) && self.progress.best.is_some_and(|(_, step)| step == self.progress.step)
     }
 
-    /// Measures the validation split; is it the best so far?
+    /// Measures the evaluation rows; is the state the best so far?
     fn evaluate(&mut self) -> Result<bool, Fault> {
         let step = self.progress.step;
         if self.evaluated == Some(step) {
             return Ok(false);
         }
-        let Some(result) = self.crew.evaluate(&*self.plan.stage, self.plan.blueprint.shapes.micro_rows)? else {
-            return Ok(false);
-        };
+        let results = self.crew.evaluate(&*self.plan.stage, self.plan.blueprint.shapes.micro_rows)?;
+        let Some((_, judged)) = results.first() else { return Ok(false) };
         self.evaluated = Some(step);
-        let best = result.loss.is_finite() && self.progress.best.is_none_or(|(loss, _)| result.loss < loss);
+        // What the stage was entered with is what it is compared with, and nothing that it reached.
+        let best = step > 0 && judged.loss.is_finite() && self.progress.best.is_none_or(|(loss, _)| judged.loss < loss);
+        let mut moved = best;
         if best {
-            self.progress.best = Some((result.loss, step));
+            self.progress.best = Some((judged.loss, step));
+        }
+        for (index, (set, result)) in results.iter().enumerate() {
+            let (set, watched) = (set.clone(), index > 0);
+            self.crew.note(Event::Evaluated {
+                watched,
+                step,
+                eval_loss: result.loss,
+                bits_per_byte: result.bits_per_byte,
+                accuracy: result.accuracy,
+                tokens: result.tokens,
+                best: best && !watched,
+                metrics: result.metrics.iter().cloned().collect(),
+                set,
+            });
+        }
+        for (set, result) in &results[1..] {
+            moved |= self.watch(set, result.loss);
+        }
+        if moved {
             self.progress = self.crew.take_over(self.progress.clone())?;
         }
-        self.crew.note(Event::Evaluated {
-            step,
-            eval_loss: result.loss,
-            bits_per_byte: result.bits_per_byte,
-            accuracy: result.accuracy,
-            tokens: result.tokens,
-            best,
-            metrics: result.metrics.into_iter().collect(),
-        });
         Ok(best)
+    }
+
+    /// Compares a watched set's loss with that of the beginning; was this the beginning?
+    fn watch(&mut self, set: &str, loss: f64) -> bool {
+        let (step, limit, key) = (self.progress.step, self.plan.timing.forgetting, format!("watched.{set}"));
+        let Some(&[first]) = self.progress.memory.0.get(&key).map(Vec::as_slice) else {
+            self.progress.memory.0.insert(key, vec![loss]);
+            return true;
+        };
+        if limit > 0.0 && loss > first * (1.0 + limit) {
+            let grown = 100.0 * (loss / first - 1.0);
+            let what = format!(
+                "the model forgets: its loss on the {set} text grew by {grown:.1} % since the stage began (the limit is \
+                 {:.1} %); a larger replay share or a lower learning rate holds it",
+                100.0 * limit
+            );
+            self.crew.note(Event::Alarm { step, what });
+        }
+        false
+    }
+
+    /// Has the stage gone on for too long without becoming better?
+    fn impatient(&mut self) -> bool {
+        let (patience, every) = (self.plan.timing.patience, self.plan.timing.eval_every);
+        let Some((loss, best)) = self.progress.best.filter(|_| patience > 0 && every > 0) else { return false };
+        let waited = (self.progress.step - best) / every;
+        if waited < patience {
+            return false;
+        }
+        self.why = format!("no evaluation after step {best} was better than its {loss:.4}, {waited} in a row");
+        true
     }
 
     /// Continues the fixed prompts with the fixed seed.

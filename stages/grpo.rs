@@ -136,7 +136,7 @@ impl Stage for Grpo {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.rollout.tokenizer)
+        crate::model::tokenizer_files(&self.rollout.tokenizer, self.rollout.template.as_deref())
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {

@@ -13,6 +13,7 @@ use crate::data::Tokenizer;
 use crate::data::mask::{ChatEncoder, Encoded};
 use crate::data::records::{Completion, Ranked};
 use crate::data::table::{Draws, Item, Table};
+use crate::data::template::Template;
 use crate::loss::ranked::{RankedSets, check_form};
 use crate::loss::ranking::Ranking;
 use pleach_runtime::fault::{Fault, Refusal};
@@ -133,6 +134,8 @@ pub struct Reward {
     pub flags: Flags,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The chat template that the sets were encoded with, if they needed one.
+    pub template: Option<Arc<Template>>,
 }
 
 impl Reward {
@@ -181,7 +184,7 @@ impl Stage for Reward {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer)
+        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {

@@ -10,6 +10,7 @@
 
 use crate::data::Tokenizer;
 use crate::data::random::{Permutation, halves, philox};
+use crate::data::template::Template;
 use crate::loss::numeric::k3;
 use crate::loss::policy::round::learned;
 use crate::rewards::{Prompt, Reward, Rule, Scored, Written, model_scores, score};
@@ -58,6 +59,8 @@ pub struct Rollout {
     pub moved_limit: Option<f64>,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The chat template that the prompts were encoded with, if they needed one.
+    pub template: Option<Arc<Template>>,
 }
 
 /// What a round's completions look like, whatever they earn.
@@ -345,8 +348,8 @@ impl Data for Unmeasured {
     fn window(&mut self, _: u64) -> Result<Window, Fault> {
         Err(Fault::new(FaultKind::Actor, "an on-policy stage draws from rounds"))
     }
-    fn evaluation_rows(&self) -> usize {
-        0
+    fn evaluation_sets(&self) -> Vec<(String, usize)> {
+        Vec::new()
     }
     fn evaluation(&mut self, _: usize, _: usize) -> Result<Window, Fault> {
         Ok(Window::new(1, Vec::new()))
@@ -384,6 +387,7 @@ mod tests {
             kl_limit: 2.0,
             moved_limit: None,
             tokenizer: Arc::new(characters(&"abc".chars().collect()).unwrap()),
+            template: None,
         }
     }
 

@@ -74,6 +74,7 @@ fn rollout(context: usize, tokenizer: &Arc<Tokenizer>, reward: Reward) -> Rollou
         kl_limit: 2.0,
         moved_limit: None,
         tokenizer: tokenizer.clone(),
+        template: None,
     }
 }
 
@@ -89,8 +90,8 @@ fn ppo(rollout: Rollout) -> Ppo {
 
 /// Random weights of a model.
 fn weights(plan: &RunPlan, config: &ModelConfig, seed: u64) -> HostState {
-    let shapes = &plan.stages[0].blueprint.shapes;
-    let adamw = &plan.stages[0].blueprint.adamw;
+    let shapes = &plan.stages[0].trainer().unwrap().blueprint.shapes;
+    let adamw = &plan.stages[0].trainer().unwrap().blueprint.adamw;
     let mut engine = Engine::new((plan.open)().unwrap(), &[Role::reference(config)], shapes, adamw).unwrap();
     engine.begin(POLICY, seed).unwrap();
     engine.state(POLICY).unwrap()
@@ -103,7 +104,7 @@ type Recipe = dyn Fn(usize, &Arc<Tokenizer>, &ModelConfig) -> (Arc<dyn Stage>, V
 fn staged(folder: &Path, text: &str, stage: &Recipe, failpoints: Failpoints) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let first = plan.stages[0].clone();
+    let first = plan.stages[0].trainer().unwrap().clone();
     let config = first.blueprint.policy().clone();
     let (stage, roles) = stage(config.context, &launch.tokenizer, &config);
     let model = weights(&plan, &config, 77);
@@ -118,7 +119,7 @@ fn staged(folder: &Path, text: &str, stage: &Recipe, failpoints: Failpoints) -> 
     let mut blueprint = Blueprint { roles, ..first.blueprint.clone() };
     blueprint.shapes.streams = 8;
     let trainer = TrainerPlan { stage, blueprint, entries, ..TrainerPlan::clone(&first) };
-    RunPlan { stages: vec![Arc::new(trainer)], ..plan }
+    RunPlan { stages: vec![trainer.into()], ..plan }
 }
 
 /// A GRPO run; `change` is made to its stage.
@@ -473,6 +474,7 @@ fn a_reward_model_learns_a_ranking() {
                 margin: 0.0,
                 flags: Flags::default(),
                 tokenizer: tokenizer.clone(),
+                template: None,
             };
             (Arc::new(stage) as Arc<dyn Stage>, vec![Role::policy(&config.scalar())])
         };

@@ -14,7 +14,7 @@ use pleach::runtime::engine::layout::{POLICY, Role};
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 use pleach::runtime::messages::Blueprint;
-use pleach::runtime::run::{RunEnd, RunPlan};
+use pleach::runtime::run::{RunEnd, RunPlan, StagePlan};
 use pleach::runtime::stage::Stage;
 use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
 use pleach::runtime::trainer::{Entry, TrainerPlan};
@@ -41,12 +41,18 @@ fn pairs(from: u32, count: u32) -> Arc<[EncodedPair]> {
     (from..from + count).map(pair).collect()
 }
 
+/// Fine-tuning on packed records.
+fn finetune(train: Arc<[Encoded]>, validation: Arc<[Encoded]>, draws: Draws, tokenizer: Arc<Tokenizer>) -> Finetune {
+    let (name, packing, template, prompts) = ("finetune", true, None, vec![]);
+    Finetune { name, train, validation, draws, packing, tokenizer, template, prompts }
+}
+
 /// DPO as the run of a folder.
 fn plan(folder: &Path, text: &str, objective: Preference, failpoints: Failpoints) -> RunPlan {
     let stage = |context, tokenizer| -> Arc<dyn Stage> {
         let (train, validation) = (pairs(0, 20), pairs(20, 3));
         let prompts = vec![];
-        Arc::new(Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, prompts })
+        Arc::new(Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, template: None, prompts })
     };
     staged(folder, text, &stage, failpoints)
 }
@@ -60,7 +66,7 @@ fn staged(
 ) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let trainer = plan.stages[0].clone();
+    let trainer = plan.stages[0].trainer().unwrap().clone();
     let config = trainer.blueprint.policy().clone();
     let roles = vec![Role::policy(&config), Role::reference(&config)];
     let blueprint = Blueprint { roles, ..trainer.blueprint.clone() };
@@ -74,7 +80,7 @@ fn staged(
     let stage = stage(config.context, launch.tokenizer.clone());
     let entries = vec![Some(entry.clone()), Some(entry)];
     let trainer = TrainerPlan { stage, blueprint, entries, ..TrainerPlan::clone(&trainer) };
-    RunPlan { stages: vec![Arc::new(trainer)], ..plan }
+    RunPlan { stages: vec![trainer.into()], ..plan }
 }
 
 /// Loss and margin of each step.
@@ -112,7 +118,7 @@ fn answers_are_learned_and_prompts_are_not() {
     let stage = |context, tokenizer| -> Arc<dyn Stage> {
         let (train, validation) = ((0..40).map(record).collect(), (40..51).map(record).collect());
         let draws = Draws { context, batch: 4, seed: 9 };
-        Arc::new(Finetune { name: "finetune", train, validation, draws, tokenizer, prompts: vec![] })
+        Arc::new(finetune(train, validation, draws, tokenizer))
     };
     let (end, events) = drive(staged(&here, &text, &stage, Failpoints::none()));
     assert_eq!(end, RunEnd::Finished, "{events:#?}");
@@ -141,7 +147,7 @@ fn a_death_at_any_message_changes_no_bit() {
     let mut injected = BTreeSet::new();
     for (child, point, count) in counting.visits() {
         let ours = ["data", "loss", "compute"].contains(&&*child) && ![DROP, START].contains(&&*point);
-        for visit in [1, count / 2 + 1].into_iter().filter(|_| ours) {
+        for visit in BTreeSet::from([1, count / 2 + 1]).into_iter().filter(|_| ours) {
             let deed = if child == "compute" && visit > 1 { lost() } else { Deed::Panic };
             let here = folder(place.path(), &format!("{child}-{point}-{visit}"), &text());
             let failpoints = Failpoints::none().at(&child, &point, visit, deed);
@@ -170,7 +176,7 @@ fn a_model_that_drops_activations_is_refused() {
 fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let first = plan.stages[0].clone();
+    let first = plan.stages[0].trainer().unwrap().clone();
     let (config, tokenizer) = (first.blueprint.policy().clone(), launch.tokenizer.clone());
     let context = config.context;
     let model = |stage: &str| -> Entry {
@@ -180,14 +186,14 @@ fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
     let draws = Draws { context, batch: 4, seed: 9 };
     let record = |i: u32| encoded(i, 20 + i % 11 % 2, 3 + i as usize % 4);
     let (train, validation) = ((0..40).map(record).collect(), (40..44).map(record).collect());
-    let finetune =
-        Finetune { name: "finetune", train, validation, draws, tokenizer: tokenizer.clone(), prompts: vec![] };
+    let second = finetune(train, validation, draws, tokenizer.clone());
     let (train, validation, objective) = (pairs(0, 20), pairs(20, 3), Preference::SIGMOID);
-    let dpo = Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, prompts: vec![] };
+    let dpo =
+        Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, template: None, prompts: vec![] };
     let roles = vec![Role::policy(&config), Role::reference(&config)];
     let second = TrainerPlan {
         folder: "02-finetune".into(),
-        stage: Arc::new(finetune),
+        stage: Arc::new(second),
         entries: vec![Some(model("01-pretrain"))],
         ..TrainerPlan::clone(&first)
     };
@@ -198,7 +204,7 @@ fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
         entries: vec![Some(model("02-finetune")), Some(model("02-finetune"))],
         ..TrainerPlan::clone(&first)
     };
-    RunPlan { stages: vec![first, Arc::new(second), Arc::new(third)], ..plan }
+    RunPlan { stages: vec![StagePlan::Train(first), second.into(), third.into()], ..plan }
 }
 
 /// The models that the three stages handed on.

@@ -36,7 +36,7 @@ impl Behaviour for DataActor {
             DataMessage::DrawFrom { round, index } => {
                 Ok(DataReply::Window(Arc::new(self.gathering()?.window(&round, index)?)))
             }
-            DataMessage::EvaluationRows => Ok(DataReply::Count(self.data.evaluation_rows())),
+            DataMessage::EvaluationSets => Ok(DataReply::Sets(self.data.evaluation_sets())),
             DataMessage::Evaluation { from, to } => Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?))),
         }
     }

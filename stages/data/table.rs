@@ -93,8 +93,8 @@ impl Data for Table {
         Ok(Window { groups, ..Window::new(self.draws.context, rows) })
     }
 
-    fn evaluation_rows(&self) -> usize {
-        self.validation.len()
+    fn evaluation_sets(&self) -> Vec<(String, usize)> {
+        vec![(String::new(), self.validation.len())]
     }
 
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault> {

@@ -7,9 +7,11 @@ pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod guardian;
+pub mod inspect;
 pub mod life;
 pub mod new;
 pub mod plan;
+pub mod rank;
 pub mod run;
 pub mod status;
 

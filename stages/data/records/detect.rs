@@ -71,7 +71,7 @@ const SHAPES: [Entry; 20] = [
         Shape::Ranking,
         "ranking",
         &["prompt", "completions", "ranks"],
-        &["id", "rater", "comment", "flags", "shown_order", "seconds"],
+        &["id", "rater", "comment", "flags", "shown_order", "seconds", "better"],
     ),
     entry(
         Shape::AlpacaPreference,

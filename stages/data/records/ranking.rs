@@ -18,6 +18,8 @@ pub struct Answer {
     pub flags: Map<String, Value>,
     /// What a person wrote about it.
     pub comment: Option<String>,
+    /// Where it comes from, as its maker wrote it; null where nobody did.
+    pub origin: Value,
 }
 
 /// A prompt with its answers in an order of preference.
@@ -42,6 +44,8 @@ pub struct Ranked {
     pub shown_order: Vec<usize>,
     /// Time the rater took.
     pub seconds: Option<f64>,
+    /// A better answer than all of them, by the rater.
+    pub better: Option<String>,
 }
 
 impl Ranked {
@@ -66,6 +70,15 @@ impl Ranked {
     }
 }
 
+impl super::Pair {
+    /// The pair as a ranking of two.
+    pub fn into_ranked(self) -> Ranked {
+        let answer =
+            |id: &str, said| Answer { id: id.into(), said, flags: Map::new(), comment: None, origin: Value::Null };
+        plain(self.prompt, vec![answer("chosen", self.chosen), answer("rejected", self.rejected)], vec![1, 2])
+    }
+}
+
 /// Numbers of any kind to ranks: the smaller the better, equal ones share.
 pub(super) fn ranks_of(scores: &[f64]) -> Vec<u32> {
     scores.iter().map(|score| 1 + scores.iter().filter(|other| *other < score).count() as u32).collect()
@@ -83,6 +96,7 @@ pub(super) fn plain(prompt: Said, completions: Vec<Answer>, ranks: Vec<u32>) -> 
         flags: Map::new(),
         shown_order: Vec::new(),
         seconds: None,
+        better: None,
     }
 }
 
@@ -92,7 +106,7 @@ pub(super) fn answer(id: String, text: &str, prompt: &Said) -> Answer {
         Said::Text(_) => Said::Text(text.into()),
         Said::Messages(_) => Said::Messages(vec![Message::new(Role::Assistant, text)]),
     };
-    Answer { id, said, flags: Map::new(), comment: None }
+    Answer { id, said, flags: Map::new(), comment: None, origin: Value::Null }
 }
 
 /// Our own K-wise record.
@@ -133,6 +147,7 @@ pub(super) fn ranked(map: &Object) -> Result<Ranked, Wrong> {
         flags: flags(map, "")?,
         shown_order,
         seconds: number_if(map, "seconds", "")?,
+        better: text_if(map, "better", "")?.map(str::to_owned),
         completions,
     })
 }
@@ -146,7 +161,7 @@ fn flags(map: &Object, at: &str) -> Result<Object, Wrong> {
 fn completion(value: &Value, at: &str, index: usize) -> Result<Answer, Wrong> {
     if let Value::String(text) = value {
         let said = Said::Text(text.clone());
-        return Ok(Answer { id: index.to_string(), said, flags: Map::new(), comment: None });
+        return Ok(Answer { id: index.to_string(), said, flags: Map::new(), comment: None, origin: Value::Null });
     }
     let map = object(value, at)?;
     let id = map.get("id").ok_or_else(|| Wrong::at(path(at, "id"), "a name", None))?;
@@ -156,7 +171,8 @@ fn completion(value: &Value, at: &str, index: usize) -> Result<Answer, Wrong> {
         None => Said::Text(text(map, "text", at)?.to_owned()),
     };
     let comment = text_if(map, "comment", at)?.map(str::to_owned);
-    Ok(Answer { id: name(id, &path(at, "id"))?, said, flags: flags(map, at)?, comment })
+    let origin = map.get("origin").cloned().unwrap_or_default();
+    Ok(Answer { id: name(id, &path(at, "id"))?, said, flags: flags(map, at)?, comment, origin })
 }
 
 /// The ranks: a list beside the completions, or an object from id to rank.
