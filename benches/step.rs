@@ -1,15 +1,15 @@
-//! Every op of a training step of nanoGPT's two shapes on the cpu, one by one: time, rates, and the step they add up
-//! to.
+//! Every op of a training step of nanoGPT's shapes on any device, one by one: time, rates, the step they add up to.
 //!
-//! `cargo bench --bench step [-- threads]`. The rate of a plain product, measured in the same run, is the yardstick:
-//! the
-//! machine may be busy.
+//! `cargo bench --bench step [-- [cpu|software|gpu|INDEX] [threads] [SHAPE ...]]`. The rate of a plain product, taken
+//! in the same run, is the yardstick: the machine may be busy. `square` is no model but products of 1024, 2048 and
+//! 4096. A gpu gets each call many times in one program, so that no submission is measured.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::time::Instant;
 
 use pleach_runtime::device::Device;
-use pleach_runtime::device::cpu::{Cpu, CpuOptions};
+use pleach_runtime::device::choose::{Wish, choose, open};
+use pleach_runtime::engine::layout::head_chunk;
 use pleach_runtime::tape::Program;
 use pleach_shaders::spec::{Call, Dtype, Shape, Tensor, Tick};
 use pleach_shaders::{activation, adamw, add, attention, embed, head, layer_norm, matmul, norm_sq, reduce, sink};
@@ -25,24 +25,50 @@ struct Model {
     vocabulary: usize,
 }
 
-const MODELS: [Model; 2] = [
+const MODELS: [Model; 3] = [
     Model { name: "small", layers: 4, heads: 4, width: 128, context: 64, batch: 12, vocabulary: 65 },
     Model { name: "medium", layers: 6, heads: 6, width: 384, context: 256, batch: 8, vocabulary: 65 },
+    Model { name: "gpt2", layers: 12, heads: 12, width: 768, context: 1024, batch: 8, vocabulary: 50257 },
 ];
+
+/// Most copies of a call in a gpu's program.
+const COPIES: usize = 100;
 
 /// The device, and how calls are built on it.
 struct Bench {
-    cpu: Cpu,
+    device: Box<dyn Device>,
+    kept: Vec<Tensor>,
     total: f64,
     flops: f64,
 }
 
 impl Bench {
     fn fill(&mut self, shape: &[usize], words: impl Fn(usize) -> u32, dtype: Dtype) -> Tensor {
-        let t = self.cpu.allocate("bench", Shape::new(shape), dtype).unwrap();
+        let t = self.device.allocate("bench", Shape::new(shape), dtype).unwrap();
         let words: Vec<u32> = (0..t.shape.len()).map(words).collect();
-        self.cpu.write(t, 0, &words).unwrap();
+        self.device.write(t, 0, &words).unwrap();
+        self.kept.push(t);
         t
+    }
+    /// Gives back what was allocated so far.
+    fn free(&mut self) {
+        self.kept.drain(..).for_each(|t| self.device.free(t));
+    }
+    /// Seconds of the best of several runs of a program of so many copies of a call, and until they are done.
+    fn best(&mut self, call: &Call, copies: usize, runs: usize, seconds: f64) -> f64 {
+        let calls = vec![call.clone(); copies];
+        let program = Program { name: call.op.name.into(), calls, activations: vec![], splits: vec![] };
+        let id = self.device.build(&[program]).unwrap()[0];
+        let tick = Tick { learning_rate: 1e-9, bias1: 0.5, bias2: 0.5, clip: 1.0, ..Tick::default() };
+        let (mut best, start, mut count) = (f64::MAX, Instant::now(), 0);
+        while count < runs || start.elapsed().as_secs_f64() < seconds {
+            let begin = Instant::now();
+            self.device.run(id, 0, &tick).unwrap();
+            self.device.settle().unwrap();
+            best = best.min(begin.elapsed().as_secs_f64());
+            count += 1;
+        }
+        best
     }
     /// Numbers in [-0.5, 0.5).
     fn noise(&mut self, shape: &[usize]) -> Tensor {
@@ -54,16 +80,13 @@ impl Bench {
         let cost = (call.op.cost)(&call);
         let name = call.op.name;
         let shapes: Vec<String> = call.reads.iter().take(2).map(|t| format!("{:?}", t.shape)).collect();
-        let program = Program { name: name.into(), calls: vec![call], activations: vec![], splits: vec![] };
-        let id = self.cpu.build(&[program]).unwrap()[0];
-        let tick = Tick { learning_rate: 1e-9, bias1: 0.5, bias2: 0.5, clip: 1.0, ..Tick::default() };
-        let (mut best, start, mut runs) = (f64::MAX, Instant::now(), 0);
-        while runs < 5 || start.elapsed().as_secs_f64() < 0.15 {
-            let begin = Instant::now();
-            self.cpu.run(id, 0, &tick).unwrap();
-            best = best.min(begin.elapsed().as_secs_f64());
-            runs += 1;
-        }
+        let best = if self.device.facts().kind == "cpu" {
+            self.best(&call, 1, 5, 0.15)
+        } else {
+            let one = self.best(&call, 1, 3, 0.0);
+            let copies = ((0.03 / one) as usize).clamp(1, COPIES);
+            self.best(&call, copies, 4, 0.05) / copies as f64
+        };
         self.total += best * count as f64;
         self.flops += cost.flops * count as f64;
         println!(
@@ -180,7 +203,7 @@ fn ends(b: &mut Bench, m: &Model, n: usize) {
         scale: 1.0,
         softcap: 0.0,
         temperature: 1.0,
-        chunk: n as u32,
+        chunk: head_chunk(v, n) as u32,
         dx: sink::WRITE,
         dw: sink::ADD,
     };
@@ -202,24 +225,39 @@ fn update(b: &mut Bench, m: &Model) {
 }
 
 fn main() {
-    let threads = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(2);
-    for m in &MODELS {
-        let cpu = Cpu::open(CpuOptions { threads: Some(threads), specs_only: false }).unwrap();
-        let mut b = Bench { cpu, total: 0.0, flops: 0.0 };
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let word = |at: usize, otherwise: &str| arguments.get(at).cloned().unwrap_or_else(|| otherwise.to_string());
+    let (wish, threads) = (word(0, "cpu"), word(1, "2").parse().unwrap());
+    let shapes = if arguments.len() > 2 { &arguments[2..] } else { &["small".to_string(), "medium".to_string()] };
+    for shape in shapes {
+        let (chosen, _) = choose(&Wish::parse(&wish).unwrap(), threads);
+        let mut b = Bench { device: open(&chosen).unwrap(), kept: Vec::new(), total: 0.0, flops: 0.0 };
+        let facts = b.device.facts();
+        println!("{shape}: {}, {}, {threads} threads", facts.name, facts.tiles);
+        if shape == "square" {
+            for side in [1024, 2048, 4096] {
+                b.product(0, side, side, side, false, false);
+                b.free();
+            }
+            continue;
+        }
+        let m = MODELS.iter().find(|m| m.name == shape).unwrap_or_else(|| panic!("no shape is called {shape}"));
         let (n, c) = (m.batch * m.context, m.width);
-        println!("{}: {n} tokens, {threads} threads, {}", m.name, b.cpu.facts().tiles);
         b.product(m.layers, n, c, 3 * c, false, false);
         b.product(m.layers, n, c, c, false, true);
         let rate = b.product(m.layers, n, c, 4 * c, true, false);
         b.product(m.layers, n, 4 * c, c, false, true);
+        b.free();
         attend(&mut b, m, n);
         norms_and_activation(&mut b, m, n);
         ends(&mut b, m, n);
+        b.free();
         update(&mut b, m);
         println!(
-            "  in all {:.2} ms a step, {:.0} tokens/s; product at {rate:.0} GFLOP/s",
+            "  in all {:.2} ms a step, {:.0} tokens/s, {:.0} GFLOP/s; product at {rate:.0}",
             b.total * 1e3,
-            n as f64 / b.total
+            n as f64 / b.total,
+            b.flops / b.total / 1e9
         );
     }
 }

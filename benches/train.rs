@@ -1,8 +1,8 @@
-//! Tokens per second of a whole training step of nanoGPT's two shapes, on any device: what stands beside the peers.
+//! Tokens per second of a whole training step of nanoGPT's shapes, on any device: what stands beside the peers.
 //!
-//! `cargo bench --bench train -- [cpu|software|gpu|INDEX] [small|medium] [threads]`. One JSON object on stdout:
-//! tokens/s
-//! (median and best of five rounds), seconds from the start to the end of the first step, bytes predicted and held.
+//! `cargo bench --bench train -- [cpu|software|gpu|INDEX] [small|medium|gpt2] [threads] [seconds of a round]`. One JSON
+//! object on stdout: tokens/s (median and best of five rounds), seconds from the start to the end of the first step,
+//! bytes predicted and held.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use pleach::loss::next_token::NextToken;
@@ -14,21 +14,21 @@ use pleach::runtime::shaders::spec::Tick;
 use pleach::runtime::stage::{Loss, Row, Window};
 use std::time::Instant;
 
-/// Seconds of a round.
-const ROUND: f64 = 4.0;
 /// Rounds.
 const ROUNDS: usize = 5;
 
 fn shape(name: &str) -> (ModelConfig, usize) {
     match name {
         "medium" => (ModelConfig::gpt2(65, 256, 384, 6, 6, false), 8),
+        "gpt2" => (ModelConfig::gpt2(50257, 1024, 768, 12, 12, false), 8),
         _ => (ModelConfig::gpt2(65, 64, 128, 4, 4, false), 12),
     }
 }
 
 fn window(config: &ModelConfig, rows: usize, draw: u64) -> Window {
     let row = |r: usize| {
-        let token = |t: usize| ((t as u64 * 2_654_435_761 + r as u64 * 97 + draw * 31) >> 7) as u32 % 65;
+        let token =
+            |t: usize| ((t as u64 * 2_654_435_761 + r as u64 * 97 + draw * 31) >> 7) as u32 % config.vocab as u32;
         Row {
             tokens: (0..=config.context).map(token).collect(),
             weights: vec![1.0; config.context],
@@ -49,7 +49,8 @@ fn resident(line: &str) -> u64 {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let word = |at: usize, otherwise: &str| arguments.get(at).cloned().unwrap_or_else(|| otherwise.to_string());
-    let (device, name, threads) = (word(0, "cpu"), word(1, "small"), word(2, "0"));
+    let (device, name) = (word(0, "cpu"), word(1, "small"));
+    let (threads, seconds): (usize, f64) = (word(2, "0").parse().unwrap(), word(3, "4").parse().unwrap());
     let (config, rows) = shape(&name);
     let shapes = Shapes {
         micro_rows: rows,
@@ -63,7 +64,7 @@ fn main() {
     };
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, decay: 0.1 };
     let began = Instant::now();
-    let (chosen, _) = choose(&Wish::parse(&device).unwrap(), threads.parse().unwrap());
+    let (chosen, _) = choose(&Wish::parse(&device).unwrap(), threads);
     let opened = open(&chosen).unwrap();
     let predicted = Layout::predict(&[Role::policy(&config)], &shapes, &adamw, &*opened).unwrap();
     let before = resident("VmRSS:");
@@ -96,7 +97,7 @@ fn main() {
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
         let (round, mut count) = (Instant::now(), 0.0);
-        while round.elapsed().as_secs_f64() < ROUND {
+        while round.elapsed().as_secs_f64() < seconds {
             one(&mut engine);
             count += 1.0;
         }

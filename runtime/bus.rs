@@ -4,6 +4,7 @@
 use crate::event::Event;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pleach_sync::Lock;
+use std::collections::BTreeMap;
 
 /// Events that a slow listener may be behind before metrics are dropped for it (never for the journal).
 const METRICS_BEHIND: usize = 1024;
@@ -36,7 +37,9 @@ struct Held {
     next: u64,
     /// State changes that found no room at the listener's end.
     lost: u64,
-    /// The highest step that was made in this process.
+    /// Steps of the stages that ended in this process, each by the model that it handed on.
+    ended: BTreeMap<String, u64>,
+    /// The most steps that were made in this process, those of its stages together.
     reached: u64,
 }
 
@@ -51,8 +54,12 @@ impl Bus {
     pub fn emit(&self, event: Event) {
         let mut held = self.held.hold();
         self.tell(&event, &mut held.lost);
-        if let Event::Step { step, .. } | Event::Skipped { step, .. } = event {
-            held.reached = step.max(held.reached);
+        match &event {
+            Event::Step { step, .. } | Event::Skipped { step, .. } => {
+                held.reached = held.reached.max(held.ended.values().sum::<u64>() + step);
+            }
+            Event::StageFinished { step, model, .. } => drop(held.ended.insert(model.clone(), *step)),
+            _ => {}
         }
         let number = held.next;
         held.waiting.push(Numbered { number, event });
@@ -80,7 +87,7 @@ impl Bus {
         }
     }
 
-    /// The highest step of this process so far: what a replay goes through again is no progress.
+    /// The most steps of this process so far: what a replay goes through again is no progress.
     pub fn reached(&self) -> u64 {
         self.held.hold().reached
     }

@@ -5,7 +5,7 @@ use crate::actors::compute::ComputeActor;
 use crate::actors::data::DataActor;
 use crate::actors::journal::JournalActor;
 use crate::actors::loss::LossActor;
-use crate::actors::optimizer::OptimizerActor;
+use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
 use crate::bus::Bus;
 use crate::device::{Facts, Held};
 use crate::engine::Learned;
@@ -15,11 +15,11 @@ use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind};
 use crate::messages::{
-    Blueprint, CheckpointMessage, CheckpointReply, ComputeMessage, ComputeReply, DataMessage, DataReply,
-    JournalMessage, Judged, Keepsake, LossMessage, LossReply, OptimizerMessage, OptimizerReply,
+    Blueprint, CheckpointMessage, CheckpointReply, ComputeMessage, ComputeReply, DataMessage, DataReply, Derivatives,
+    JournalMessage, Judged, Keeping, Keepsake, LossMessage, LossReply, OptimizerMessage, OptimizerReply,
 };
 use crate::progress::{Progress, Saved};
-use crate::stage::{Memory, Numbers, Stage, Window};
+use crate::stage::{Asked, Measured, Memory, Numbers, Round, Settled, Stage, Window};
 use crate::supervise::{Behaviour, Ref};
 use pleach_shaders::spec::Tick;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct Crew {
 }
 
 /// The total of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean nats per target.
     pub loss: f64,
@@ -59,6 +59,8 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Targets.
     pub tokens: u64,
+    /// What else the objective says of them.
+    pub metrics: Vec<(String, f64)>,
 }
 
 /// The state to start from, whether it is the vault's, and what was lost on the way.
@@ -94,8 +96,22 @@ impl Crew {
         Crew { compute: self.compute.pin(), optimizer: self.optimizer.pin(), ..self.clone() }
     }
 
+    /// Checkpoint, optimizer and compute: a stage begins.
+    pub fn begin(
+        &mut self,
+        blueprint: Blueprint,
+        keeping: Keeping,
+        optimizer: OptimizerConfig,
+    ) -> Result<(Facts, Held), Fault> {
+        let reply = self.checkpoint.call(CheckpointMessage::Begin(Arc::new(keeping)))?;
+        expect!(reply, CheckpointReply::Begun => ())?;
+        let reply = self.optimizer.call(OptimizerMessage::Begin(Box::new(optimizer)))?;
+        expect!(reply, OptimizerReply::Begun => ())?;
+        self.build(blueprint)
+    }
+
     /// Compute: build.
-    pub fn begin(&mut self, blueprint: Blueprint) -> Result<(Facts, Held), Fault> {
+    pub fn build(&mut self, blueprint: Blueprint) -> Result<(Facts, Held), Fault> {
         let reply = self.compute.call(ComputeMessage::Begin(Box::new(blueprint)))?;
         let (facts, held) = expect!(reply, ComputeReply::Begun { facts, held } => (facts, held))?;
         self.facts = Some(facts.clone());
@@ -117,8 +133,11 @@ impl Crew {
         expect!(self.compute.call(ComputeMessage::Restore { role, state, step })?, ComputeReply::Done => ())
     }
 
-    /// Compute and optimizer: a kept state.
-    pub fn restore(&self, keepsake: &Keepsake) -> Result<(), Fault> {
+    /// Compute and optimizer: a kept state; that of the roles beside the policy by their numbers.
+    pub fn restore(&self, keepsake: &Keepsake, beside: &[(RoleId, Arc<HostState>)]) -> Result<(), Fault> {
+        for (role, state) in beside {
+            self.restore_role(*role, state.clone(), keepsake.progress.step)?;
+        }
         self.restore_state(keepsake.state.clone(), keepsake.progress.step)?;
         self.take_over(keepsake.progress.clone()).map(|_| ())
     }
@@ -132,6 +151,37 @@ impl Crew {
     /// Data: window number `draw`.
     pub fn draw(&self, draw: u64) -> Result<Arc<Window>, Fault> {
         expect!(again(&self.data, DataMessage::Draw { draw })?, DataReply::Window(window) => window)
+    }
+
+    /// Data: what the policy is to continue for a round.
+    pub fn ask(&self, round: u64) -> Result<Arc<Asked>, Fault> {
+        expect!(again(&self.data, DataMessage::Ask { round })?, DataReply::Asked(asked) => asked)
+    }
+
+    /// Data: the rows of what it wrote.
+    pub fn rows(&self, round: u64, written: &Arc<Vec<Generated>>) -> Result<Vec<Arc<Window>>, Fault> {
+        let reply = again(&self.data, DataMessage::Windows { round, written: written.clone() })?;
+        expect!(reply, DataReply::Windows(windows) => windows)
+    }
+
+    /// Data: what a round teaches.
+    pub fn settle(
+        &self,
+        round: u64,
+        written: &Arc<Vec<Generated>>,
+        windows: Vec<Arc<Window>>,
+        memory: &Memory,
+    ) -> Result<Settled, Fault> {
+        let (written, memory) = (written.clone(), memory.clone());
+        let reply = again(&self.data, DataMessage::Settle { round, written, windows, memory })?;
+        expect!(reply, DataReply::Settled(settled) => *settled)
+    }
+
+    /// Data: window number `draw` of a round.
+    pub fn draw_from(&self, round: &Arc<Round>, draw: u64) -> Result<Arc<Window>, Fault> {
+        let index = draw - round.number * round.draws;
+        let reply = again(&self.data, DataMessage::DrawFrom { round: round.clone(), index })?;
+        expect!(reply, DataReply::Window(window) => window)
     }
 
     /// Loss: derivatives known beforehand, or the models whose numbers it must look at first.
@@ -157,7 +207,7 @@ impl Crew {
     }
 
     /// Loss: derivatives by the numbers.
-    pub fn derive(&self, window: &Arc<Window>, numbers: Arc<Numbers>, memory: &Memory) -> Result<Arc<Numbers>, Fault> {
+    pub fn derive(&self, window: &Arc<Window>, numbers: Arc<Numbers>, memory: &Memory) -> Result<Derivatives, Fault> {
         let (window, memory) = (window.clone(), memory.clone());
         let reply = again(&self.loss, LossMessage::Derive { window, numbers, memory })?;
         expect!(reply, LossReply::Derivatives(derivatives) => derivatives)
@@ -168,10 +218,10 @@ impl Crew {
         &self,
         step: u64,
         window: &Arc<Window>,
-        derivatives: &Arc<Numbers>,
+        derivatives: Derivatives,
         tick: Tick,
     ) -> Result<Arc<Learned>, Fault> {
-        let (window, derivatives) = (window.clone(), derivatives.clone());
+        let window = window.clone();
         let reply = self.compute.call(ComputeMessage::Learn { step, window, derivatives, tick })?;
         expect!(reply, ComputeReply::Learned(learned) => learned)
     }
@@ -195,48 +245,75 @@ impl Crew {
         expect!(reply, OptimizerReply::Updated { progress, learning_rate, .. } => (*progress, learning_rate))
     }
 
-    /// Optimizer: no update; the progress after it.
-    pub fn skip(&self, step: u64, memory: Memory) -> Result<Progress, Fault> {
-        let reply = self.optimizer.call(OptimizerMessage::Skip { step, memory })?;
+    /// Optimizer: no update; the progress after it, `next` being the window that is drawn next.
+    pub fn skip(&self, step: u64, next: u64, memory: Memory) -> Result<Progress, Fault> {
+        let reply = self.optimizer.call(OptimizerMessage::Skip { step, next, memory })?;
         expect!(reply, OptimizerReply::Updated { progress, .. } => *progress)
     }
 
-    /// Data, compute and loss: the whole validation split; `None` if there is none.
-    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Option<Evaluation>, Fault> {
-        let rows = expect!(again(&self.data, DataMessage::EvaluationRows)?, DataReply::Count(rows) => rows)?;
+    /// Data, compute and loss: every set of evaluation rows that holds a target, by its name.
+    pub fn evaluate(&self, stage: &dyn Stage, rows_at_once: usize) -> Result<Vec<(String, Evaluation)>, Fault> {
+        let sets = expect!(again(&self.data, DataMessage::EvaluationSets)?, DataReply::Sets(sets) => sets)?;
         let bytes_of = stage.data()?.token_bytes();
-        let (mut total, mut weight, mut first, mut bytes) = (0.0, 0.0, 0.0, 0u64);
-        for from in (0..rows).step_by(rows_at_once.max(1)) {
-            let to = (from + rows_at_once).min(rows);
+        let (mut out, mut end) = (Vec::new(), 0);
+        for (name, rows) in sets {
+            let begin = end;
+            end += rows;
+            if let Some(evaluation) = self.evaluate_rows(begin..end, rows_at_once, &bytes_of)? {
+                out.push((name, evaluation));
+            }
+        }
+        Ok(out)
+    }
+
+    fn evaluate_rows(
+        &self,
+        rows: std::ops::Range<usize>,
+        rows_at_once: usize,
+        bytes_of: &[u32],
+    ) -> Result<Option<Evaluation>, Fault> {
+        let (mut total, mut bytes) = (Measured::default(), 0u64);
+        for from in rows.clone().step_by(rows_at_once.max(1)) {
+            let to = (from + rows_at_once).min(rows.end);
             let reply = again(&self.data, DataMessage::Evaluation { from, to })?;
             let window = expect!(reply, DataReply::Window(window) => window)?;
             let reply = self.compute.call(ComputeMessage::Evaluate { role: POLICY, window: window.clone() })?;
             let numbers = expect!(reply, ComputeReply::Numbers(numbers) => numbers)?;
             let reply = again(&self.loss, LossMessage::Evaluate { window: window.clone(), numbers })?;
-            let part = expect!(reply, LossReply::Evaluated { sum, count, hits } => (sum, count, hits))?;
-            (total, weight, first) = (total + part.0, weight + part.1, first + part.2);
-            bytes += target_bytes(&window, &bytes_of);
+            total.add(&*expect!(reply, LossReply::Evaluated(part) => part)?);
+            bytes += target_bytes(&window, bytes_of);
         }
-        if weight == 0.0 {
+        let Measured { sum, count, hits, .. } = total;
+        if count == 0.0 {
             return Ok(None);
         }
+        // Where targets are no text, there are no bytes to divide by.
+        let text = total.more.is_empty();
+        let reply = again(&self.loss, LossMessage::Report { total: Box::new(total) })?;
         Ok(Some(Evaluation {
-            loss: total / weight,
-            bits_per_byte: total / std::f64::consts::LN_2 / (bytes as f64).max(1.0),
-            accuracy: first / weight,
-            tokens: weight as u64,
+            loss: sum / count,
+            bits_per_byte: if text { sum / std::f64::consts::LN_2 / (bytes as f64).max(1.0) } else { 0.0 },
+            accuracy: hits / count,
+            tokens: count as u64,
+            metrics: expect!(reply, LossReply::Reported(metrics) => metrics)?,
         }))
     }
 
-    /// Compute: continue prompts.
-    pub fn generate(&self, prompts: Vec<Vec<u32>>, sampling: Sampling, eos: Vec<u32>) -> Result<Vec<Generated>, Fault> {
-        let reply = self.compute.call(ComputeMessage::Generate { prompts, sampling, eos })?;
+    /// Compute: continue prompts, the first of which has number `first` in a longer list.
+    pub fn generate(
+        &self,
+        first: usize,
+        prompts: Vec<Vec<u32>>,
+        sampling: Sampling,
+        eos: Vec<u32>,
+    ) -> Result<Vec<Generated>, Fault> {
+        let reply = self.compute.call(ComputeMessage::Generate { first, prompts, sampling, eos })?;
         expect!(reply, ComputeReply::Generated(generated) => generated)
     }
 
-    /// Compute: weights and moments at `step`.
-    pub fn state(&self, step: u64) -> Result<Arc<HostState>, Fault> {
-        expect!(self.compute.call(ComputeMessage::State { step })?, ComputeReply::State(state) => state)
+    /// Compute: a role's weights and moments at `step`.
+    pub fn state(&self, role: RoleId, step: u64) -> Result<Arc<HostState>, Fault> {
+        expect!(self.compute.call(ComputeMessage::State { role, step })?, ComputeReply::State(state) => state)
     }
 
     /// Checkpoint: into the vault.

@@ -16,6 +16,9 @@ pub enum Event {
         run: String,
         /// Its process.
         pid: u32,
+        /// The folders of the run's stages, in their order.
+        #[serde(default)]
+        stages: Vec<String>,
         /// How the process before it ended, where its guardian saw that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
@@ -29,6 +32,9 @@ pub enum Event {
     StageStarted {
         /// `pretrain`, ...
         stage: String,
+        /// Its folder: `01-pretrain`.
+        #[serde(default)]
+        folder: String,
         /// Steps in all.
         steps: u64,
         /// Trained numbers.
@@ -74,6 +80,12 @@ pub enum Event {
     },
     /// The validation split was measured.
     Evaluated {
+        /// Which set of it; empty where there is one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        set: String,
+        /// Only watched: another set is what the stage is judged by.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        watched: bool,
         /// After this step.
         step: u64,
         /// Mean nats per target.
@@ -86,6 +98,44 @@ pub enum Event {
         tokens: u64,
         /// Better than all before.
         best: bool,
+        /// What else the objective says of them.
+        #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+        metrics: std::collections::BTreeMap<String, f64>,
+    },
+    /// A round of completions was gathered; it is in memory.
+    Gathered {
+        /// After this step.
+        step: u64,
+        /// Number of the round.
+        round: u64,
+        /// Windows that are drawn from it.
+        windows: u64,
+        /// Completions in it.
+        completions: u64,
+        /// Seconds it took.
+        seconds: f64,
+        /// What the stage says of it, by TRL's names.
+        metrics: std::collections::BTreeMap<String, f64>,
+    },
+    /// The model's answers are collected, or what people say of them.
+    Collecting {
+        /// `rank`, ...
+        stage: String,
+        /// Its folder: `05-rank`.
+        folder: String,
+        /// How many there are.
+        have: u64,
+        /// How many are wanted.
+        want: u64,
+        /// What, and what a person can do.
+        what: String,
+    },
+    /// A measure left its bounds; the run goes on.
+    Alarm {
+        /// After this step.
+        step: u64,
+        /// What, and what a person can do.
+        what: String,
     },
     /// A fixed prompt was continued.
     Sample {

@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod bus;
+pub mod collect;
 pub mod control;
 pub mod crew;
 pub mod device;
@@ -12,6 +13,7 @@ pub mod messages;
 pub mod model;
 pub mod progress;
 pub mod pulse;
+pub mod round;
 pub mod run;
 pub mod schedule;
 pub mod stage;

@@ -1,12 +1,14 @@
 //! Every message of a run, in the order in which a step sends them. Numbers and handles, never tensors (windows
 //! excepted).
 
+use crate::actors::optimizer::OptimizerConfig;
 use crate::engine::Learned;
 use crate::engine::generation::{Generated, Sampling};
 use crate::engine::layout::{AdamW, POLICY, Role, RoleId, Shapes};
 use crate::engine::state::HostState;
+use crate::model::config::ModelConfig;
 use crate::progress::{Progress, Saved};
-use crate::stage::{Memory, Numbers, Verdict, Window};
+use crate::stage::{Asked, Measured, Memory, Numbers, Round, Settled, Verdict, Window};
 use crate::supervise::Message;
 use pleach_shaders::spec::Tick;
 use std::sync::Arc;
@@ -19,8 +21,38 @@ pub enum DataMessage {
         /// Number of the window.
         draw: u64,
     },
-    /// How many evaluation rows there are. Answered by `Count`.
-    EvaluationRows,
+    /// What the policy is to continue for a round. Answered by `Asked`.
+    Ask {
+        /// Number of the round.
+        round: u64,
+    },
+    /// The rows of what it wrote. Answered by `Windows`.
+    Windows {
+        /// Number of the round.
+        round: u64,
+        /// What it wrote.
+        written: Arc<Vec<Generated>>,
+    },
+    /// What a round teaches. Answered by `Settled`.
+    Settle {
+        /// Number of the round.
+        round: u64,
+        /// What was written.
+        written: Arc<Vec<Generated>>,
+        /// Its rows, with what the models say of them.
+        windows: Vec<Arc<Window>>,
+        /// The loss's memory before it.
+        memory: Memory,
+    },
+    /// A window of a round. Answered by `Window`.
+    DrawFrom {
+        /// The round.
+        round: Arc<Round>,
+        /// Number of the window within it.
+        index: u64,
+    },
+    /// Which sets of evaluation rows there are. Answered by `Sets`.
+    EvaluationSets,
     /// Evaluation rows `from .. to`. Answered by `Window`.
     Evaluation {
         /// First row.
@@ -35,9 +67,18 @@ pub enum DataMessage {
 pub enum DataReply {
     /// Rows.
     Window(Arc<Window>),
-    /// A number of rows.
-    Count(usize),
+    /// Prompts.
+    Asked(Arc<Asked>),
+    /// Rows that are looked at.
+    Windows(Vec<Arc<Window>>),
+    /// What a round teaches.
+    Settled(Box<Settled>),
+    /// Names of sets, and their rows.
+    Sets(Vec<(String, usize)>),
 }
+
+/// Derivatives with respect to the numbers of each role that learns, the policy first.
+pub type Derivatives = Vec<(RoleId, Arc<Numbers>)>;
 
 /// To loss, from the trainer.
 #[derive(Clone, Debug)]
@@ -74,6 +115,11 @@ pub enum LossMessage {
         /// The head's numbers.
         numbers: Arc<Numbers>,
     },
+    /// What people see of an evaluation. Answered by `Reported`.
+    Report {
+        /// The sums over all rows.
+        total: Box<Measured>,
+    },
 }
 
 /// From loss.
@@ -82,18 +128,13 @@ pub enum LossReply {
     /// Derivatives with respect to the numbers, or the models whose numbers must be looked at first.
     Known(Result<Arc<Numbers>, Vec<RoleId>>),
     /// Derivatives with respect to the numbers.
-    Derivatives(Arc<Numbers>),
+    Derivatives(Derivatives),
     /// The verdict.
     Judged(Box<Judged>),
-    /// Loss of evaluation rows: the sum over unmasked targets, not the mean.
-    Evaluated {
-        /// Sum of the loss over targets.
-        sum: f64,
-        /// Targets that counted.
-        count: f64,
-        /// Targets that were the model's first choice.
-        hits: f64,
-    },
+    /// What evaluation rows say, as sums.
+    Evaluated(Box<Measured>),
+    /// What people see of it.
+    Reported(Vec<(String, f64)>),
 }
 
 /// A verdict with its numbers.
@@ -122,7 +163,7 @@ pub struct Blueprint {
 
 impl Blueprint {
     /// The model that the stage trains.
-    pub fn policy(&self) -> &crate::model::config::ModelConfig {
+    pub fn policy(&self) -> &ModelConfig {
         &self.roles[POLICY].config
     }
 }
@@ -136,7 +177,7 @@ pub enum ComputeMessage {
     Seed(u64),
     /// Put a state back that stands at `step` (from the trainer). Answered by `Done`.
     Restore {
-        /// Whose. Only the policy's step is watched over: no other role is trained yet.
+        /// Whose. The policy's comes last and says the step: roles that learn beside it stand at the same.
         role: RoleId,
         /// Weights and moments.
         state: Arc<HostState>,
@@ -157,12 +198,12 @@ pub enum ComputeMessage {
         step: u64,
         /// The rows.
         window: Arc<Window>,
-        /// Derivatives with respect to the numbers.
-        derivatives: Arc<Numbers>,
+        /// Derivatives with respect to the numbers of each role that learns.
+        derivatives: Derivatives,
         /// Seeds and draw.
         tick: Tick,
     },
-    /// AdamW, once per step (from the optimizer). Answered by `Done`.
+    /// AdamW on all roles that learned, once per step (from the optimizer). Answered by `Done`.
     Apply {
         /// The step; must follow the last applied one.
         step: u64,
@@ -178,6 +219,8 @@ pub enum ComputeMessage {
     },
     /// Continue prompts (from the trainer). Answered by `Generated`.
     Generate {
+        /// Number of the first prompt, in a longer list of which this is a part.
+        first: usize,
         /// Token ids of each prompt.
         prompts: Vec<Vec<u32>>,
         /// How.
@@ -187,6 +230,8 @@ pub enum ComputeMessage {
     },
     /// Weights and moments (from the trainer). Answered by `State`.
     State {
+        /// Whose.
+        role: RoleId,
         /// The step they must stand at.
         step: u64,
     },
@@ -217,6 +262,8 @@ pub enum ComputeReply {
 /// To the optimizer, from the trainer.
 #[derive(Clone, Debug)]
 pub enum OptimizerMessage {
+    /// A stage begins: by these rules. Answered by `Begun`.
+    Begin(Box<OptimizerConfig>),
     /// Take over this progress. Answered by `Progress`.
     Restore(Box<Progress>),
     /// The point of no return: weights, moments, cursor and memory move together. Answered by `Updated`.
@@ -234,6 +281,8 @@ pub enum OptimizerMessage {
     Skip {
         /// The step that was not made.
         step: u64,
+        /// The window that is drawn next.
+        next: u64,
         /// The loss's memory before the step, in which the guard has noted the skip.
         memory: Memory,
     },
@@ -242,6 +291,8 @@ pub enum OptimizerMessage {
 /// From the optimizer.
 #[derive(Clone, Debug)]
 pub enum OptimizerReply {
+    /// Ready for a stage's progress.
+    Begun,
     /// What was taken over.
     Progress(Box<Progress>),
     /// The progress after the step.
@@ -255,20 +306,39 @@ pub enum OptimizerReply {
     },
 }
 
+/// What the checkpoint actor keeps states for.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The stage's folder: `01-pretrain`.
+    pub folder: String,
+    /// The model that is trained.
+    pub config: ModelConfig,
+    /// What makes a folder with its weights a model: config.json, tokenizer.json, ...
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
 /// A state with the progress that belongs to it: what the vault and the checkpoints hold.
 #[derive(Clone, Debug)]
 pub struct Keepsake {
+    /// The stage's folder: `01-pretrain`.
+    pub stage: String,
     /// Where the run stands.
     pub progress: Progress,
     /// What it was computed on, and by.
     pub facts: crate::store::Facts,
     /// Weights and moments there.
     pub state: Arc<HostState>,
+    /// The same of each role that learns beside the policy, by its name.
+    pub beside: Vec<(String, Arc<HostState>)>,
+    /// The round that windows are drawn from, in an on-policy stage.
+    pub round: Option<Arc<Round>>,
 }
 
 /// To the checkpoint actor, from the trainer.
 #[derive(Clone, Debug)]
 pub enum CheckpointMessage {
+    /// A stage begins. Answered by `Begun`.
+    Begin(Arc<Keeping>),
     /// Keep in memory (recovery level 1). Answered by `Kept`.
     Keep(Arc<Keepsake>),
     /// Write to disk. Answered by `Saved`.
@@ -280,7 +350,7 @@ pub enum CheckpointMessage {
         /// The last of its stage.
         last: bool,
     },
-    /// The newest state: the vault's, else the newest good checkpoint's. Answered by `Newest`.
+    /// The stage's newest state: the vault's, else the newest good checkpoint's. Answered by `Newest`.
     Newest,
     /// Hand the stage's model on as a Hugging Face folder. Answered by `Folder`.
     HandOn {
@@ -292,6 +362,8 @@ pub enum CheckpointMessage {
 /// From the checkpoint actor.
 #[derive(Clone, Debug)]
 pub enum CheckpointReply {
+    /// Ready for a stage's states.
+    Begun,
     /// It is in the vault.
     Kept,
     /// It is on disk.
@@ -334,10 +406,10 @@ macro_rules! names {
 }
 
 names! {
-    DataMessage: Draw EvaluationRows Evaluation;
-    LossMessage: Know Derive Judge Evaluate;
+    DataMessage: Draw Ask Windows Settle DrawFrom EvaluationSets Evaluation;
+    LossMessage: Know Derive Judge Evaluate Report;
     ComputeMessage: Begin Seed Restore Look Learn Apply Evaluate Generate State;
-    OptimizerMessage: Restore Update Skip;
-    CheckpointMessage: Keep Save Newest HandOn;
+    OptimizerMessage: Begin Restore Update Skip;
+    CheckpointMessage: Begin Keep Save Newest HandOn;
     JournalMessage: Note Sync;
 }

@@ -11,7 +11,7 @@
 //!       '- stage: one_for_one, replaced, never reused
 //!          |- data     windows; holds no state          own thread
 //!          |- loss     verdicts; holds no state         own event loop
-//!          '- trainer  significant: its end is the stage's end
+//!          '- trainer  significant: its end is the stage's end; where people are asked, a collector alone
 //! ```
 
 use crate::actors::checkpoint::{CheckpointActor, StateVault};
@@ -20,8 +20,9 @@ use crate::actors::data::DataActor;
 use crate::actors::journal::{self, Base, JournalActor};
 use crate::actors::loss::LossActor;
 use crate::actors::opening::{OpenDevice, Opening};
-use crate::actors::optimizer::{OptimizerActor, OptimizerConfig};
+use crate::actors::optimizer::OptimizerActor;
 use crate::bus::{Bus, Numbered};
+use crate::collect::{CollectorPlan, Desk};
 use crate::control::{self, Control, Watcher};
 use crate::crew::Crew;
 use crate::event::Event;
@@ -58,7 +59,54 @@ const TOP_INTENSITY: u32 = 2;
 /// none, so what always fails starts (1 + this) x (1 + [`CORE_FRUITLESS`]) x (1 + [`TOP_INTENSITY`]) = 24 trainers.
 const STAGE_FRUITLESS: u32 = 1;
 
-/// All that a run of one stage needs.
+/// Exit code of a run that waits for people where nobody is there.
+pub const WAITS: u8 = 5;
+
+/// Makes the plan of a stage.
+pub type Make = Arc<dyn Fn() -> Result<StagePlan, Fault> + Send + Sync>;
+
+/// One stage of a run.
+#[derive(Clone)]
+pub enum StagePlan {
+    /// It trains.
+    Train(Arc<TrainerPlan>),
+    /// It collects.
+    Collect(Arc<CollectorPlan>),
+    /// It can be planned only when the stage before it is done.
+    Later {
+        /// Its folder.
+        folder: String,
+        /// Plans it. Called on a thread that may wait.
+        make: Make,
+    },
+}
+
+impl StagePlan {
+    /// `01-pretrain`.
+    pub fn folder(&self) -> &str {
+        match self {
+            StagePlan::Train(plan) => &plan.folder,
+            StagePlan::Collect(plan) => &plan.folder,
+            StagePlan::Later { folder, .. } => folder,
+        }
+    }
+
+    /// What its trainer works from; none where it does not train, or is not planned yet.
+    pub fn trainer(&self) -> Option<&Arc<TrainerPlan>> {
+        match self {
+            StagePlan::Train(plan) => Some(plan),
+            _ => None,
+        }
+    }
+}
+
+impl From<TrainerPlan> for StagePlan {
+    fn from(plan: TrainerPlan) -> StagePlan {
+        StagePlan::Train(Arc::new(plan))
+    }
+}
+
+/// All that a run needs.
 #[derive(Clone)]
 pub struct RunPlan {
     /// The run folder.
@@ -67,14 +115,10 @@ pub struct RunPlan {
     pub name: String,
     /// How the process before this one ended, where its guardian saw that; for the journal.
     pub after: Option<String>,
-    /// `01-pretrain`.
-    pub stage_folder: String,
-    /// What the trainer works from.
-    pub trainer: Arc<TrainerPlan>,
-    /// What the optimizer works from.
-    pub optimizer: OptimizerConfig,
-    /// Windows prepared ahead.
-    pub prefetch: usize,
+    /// The stages, one after the other.
+    pub stages: Vec<StagePlan>,
+    /// How many of them are done already, by earlier processes.
+    pub done: usize,
     /// Opens the device.
     pub open: OpenDevice,
     /// An earlier process of the run has worked with this device: where it does not open, it is waited for.
@@ -139,7 +183,7 @@ pub struct Run {
     events: Receiver<Event>,
     bus: Arc<Bus>,
     base: Base,
-    outcome: Arc<Lock<Option<Outcome>>>,
+    course: Arc<Lock<Course>>,
     plan: RunPlan,
     lock: Option<RunLock>,
     watcher: Option<Watcher>,
@@ -152,10 +196,12 @@ impl Run {
         let control = Control::new();
         let (bus, events) = Bus::new();
         let bus = Arc::new(bus);
-        let outcome = Arc::new(Lock::new(None));
+        let outcome = (plan.done >= plan.stages.len()).then_some(Outcome::Finished);
+        let course = Arc::new(Lock::new(Course { done: plan.done, made: None, outcome }));
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
-        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), after });
+        let stages = plan.stages.iter().map(|stage| stage.folder().to_string()).collect();
+        bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), stages, after });
         for what in plan.changes.clone() {
             bus.emit(Event::Changed { what });
         }
@@ -167,9 +213,9 @@ impl Run {
             progress: Arc::new(move || steps_bus.reached()),
         };
         let (base, compute) = (Base::default(), Ref::new("compute").patient(LONG));
-        let tree = start(root(&plan, &base, &compute, &control, &bus, &outcome), settings)?;
+        let tree = start(root(&plan, &base, &compute, &control, &bus, &course), settings)?;
         let (tree, lock, watcher) = (Some(tree), Some(lock), Some(watcher));
-        Ok(Run { tree, control, compute, events, bus, base, outcome, plan, lock, watcher })
+        Ok(Run { tree, control, compute, events, bus, base, course, plan, lock, watcher })
     }
 
     /// What happens, as it happens. Metrics may be missing where the listener lags; state changes only where it does
@@ -209,7 +255,7 @@ impl Run {
     fn close(&mut self, ending: Ending) -> RunEnd {
         self.tree = None;
         self.watcher = None;
-        let end = match (*self.outcome.hold(), ending.reason()) {
+        let end = match (self.course.hold().outcome, ending.reason()) {
             (Some(Outcome::Finished), reason) if !reason.abnormal() => RunEnd::Finished,
             (Some(Outcome::Stopped), reason) if !reason.abnormal() => RunEnd::Stopped,
             (_, Reason::Shutdown | Reason::Normal | Reason::Finished) => RunEnd::Stopped,
@@ -223,6 +269,7 @@ impl Run {
             RunEnd::Finished => ("finished", "all stages are done".to_string()),
             RunEnd::Stopped => ("stopped", "as asked; the same command goes on from here".to_string()),
             RunEnd::Failed(fault) if fault.kind == FaultKind::Halted => ("halted", fault.what.clone()),
+            RunEnd::Failed(fault) if end.code() == WAITS => ("waiting", fault.what.clone()),
             RunEnd::Failed(fault) => ("failed", fault.to_string()),
         };
         self.bus.emit(Event::Ended { how: how.into(), why });
@@ -268,7 +315,7 @@ fn root(
     compute: &Ref<ComputeActor>,
     control: &Control,
     bus: &Arc<Bus>,
-    outcome: &Arc<Lock<Option<Outcome>>>,
+    course: &Arc<Lock<Course>>,
 ) -> Team {
     let journal: Ref<JournalActor> = Ref::new("journal").patient(LONG);
     let (store, path, base) = (run.store.clone(), run.folder.join("journal.jsonl"), base.clone());
@@ -284,41 +331,33 @@ fn root(
         facts: None,
     };
     let opening = Opening::new(run.open.clone(), run.known, control.clone(), bus.clone());
-    let (run, control, outcome) = (run.clone(), control.clone(), outcome.clone());
+    let (run, control, course) = (run.clone(), control.clone(), course.clone());
     let top = Plan { intensity: TOP_INTENSITY, ..plan(Strategy::OneForOne, TOP_INTENSITY) };
     Team::new("run", top).child(Child::thread(&journal, diary)).child(
-        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &opening, &control, &outcome))))
+        Child::supervisor("core", move |_| Ok(Some(core(&run, &crew, &opening, &control, &course))))
             .transient()
             .significant(),
     )
 }
 
 /// The ordered domain of recovery.
-fn core(
-    run: &RunPlan,
-    crew: &Crew,
-    opening: &Opening,
-    control: &Control,
-    outcome: &Arc<Lock<Option<Outcome>>>,
-) -> Team {
+fn core(run: &RunPlan, crew: &Crew, opening: &Opening, control: &Control, course: &Arc<Lock<Course>>) -> Team {
     let vault: Arc<StateVault> = Arc::new(Vault::new(None, None));
     let checkpoint = {
         let run = run.clone();
         move |_: &Hired| {
             let folder = RunFolder::open(run.store.clone(), &run.folder)?;
-            let config = run.trainer.blueprint.policy().clone();
-            let stage = run.trainer.stage.clone();
-            Ok(CheckpointActor::new(folder, vault.clone(), stage, &run.stage_folder, config))
+            Ok(CheckpointActor::new(folder, vault.clone()))
         }
     };
     let opening = opening.clone();
-    let (compute, config) = (crew.compute.clone(), run.optimizer.clone());
+    let compute = crew.compute.clone();
     let optimizer = move |_: &Hired| {
         let compute = compute.pin();
-        Ok(OptimizerActor::new(config.clone(), Box::new(move |message| compute.call(message).map(|_| ()))))
+        Ok(OptimizerActor::new(Box::new(move |message| compute.call(message).map(|_| ()))))
     };
-    let (run, names, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
-    let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &outcome)));
+    let (run, names, control, course) = (run.clone(), crew.clone(), control.clone(), course.clone());
+    let pipeline = move |_| Ok(Some(pipeline(&run, &names, &control, &course)));
     Team::new("core", plan(Strategy::RestForOne, CORE_FRUITLESS))
         .child(Child::thread(&crew.checkpoint, checkpoint))
         .child(Child::thread(&crew.compute, move |_| Ok(ComputeActor::new(opening.clone()))))
@@ -326,42 +365,75 @@ fn core(
         .child(Child::supervisor("pipeline", pipeline).transient().significant())
 }
 
-/// One stage after the other; this version has one.
-fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
-    let (run, crew, control, outcome) = (run.clone(), crew.clone(), control.clone(), outcome.clone());
+/// Where a run stands among its stages.
+#[derive(Default)]
+struct Course {
+    /// Stages that are done.
+    done: usize,
+    /// The plan of the next one, where it could be made only now.
+    made: Option<StagePlan>,
+    /// How the run ended, once it did.
+    outcome: Option<Outcome>,
+}
+
+/// One stage after the other.
+fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
+    let (run, crew, control, course) = (run.clone(), crew.clone(), control.clone(), course.clone());
     let next = move |_| {
-        let done = outcome.hold().is_some();
-        Ok((!done).then(|| stage(&run, &crew, &control, &outcome)))
+        let next = {
+            let course = course.hold();
+            let made = course.made.as_ref().or_else(|| run.stages.get(course.done));
+            made.filter(|_| course.outcome.is_none()).cloned()
+        };
+        Ok(next.map(|plan| stage(&plan, &run, &crew, &control, &course)))
     };
     // A stage that fails is not begun again here: the core does that, from the state that it holds.
     let plan = Plan { intensity: 0, ..plan(Strategy::OneForOne, 0) };
     Team::new("pipeline", plan).child(Child::supervisor("stage", next).successive().significant())
 }
 
-/// A stage: its own data and loss, and the trainer whose end is the stage's.
-fn stage(run: &RunPlan, crew: &Crew, control: &Control, outcome: &Arc<Lock<Option<Outcome>>>) -> Team {
-    let recipe = run.trainer.stage.clone();
-    let (for_data, depth) = (recipe.clone(), run.prefetch);
-    let work = {
-        let (trainer, crew, control, outcome) = (run.trainer.clone(), crew.clone(), control.clone(), outcome.clone());
-        move |hired: &Hired| {
-            let mut trainer = Trainer::new(trainer.clone(), crew.pinned(), control.clone());
-            match trainer.run() {
-                Ok(how) => {
-                    *outcome.hold() = Some(how);
-                    Ok(())
-                }
-                Err(fault) => {
-                    wait_to_be_stopped(hired, &fault);
-                    Err(fault)
-                }
-            }
+/// A stage: its own data and loss, and the trainer whose end is the stage's; or a collector alone.
+fn stage(stage: &StagePlan, run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
+    let team = Team::new("stage", plan(Strategy::OneForOne, STAGE_FRUITLESS));
+    let (team, name) = match stage {
+        StagePlan::Train(trains) => {
+            let (for_data, for_loss, depth) = (trains.stage.clone(), trains.stage.clone(), trains.prefetch);
+            let data = Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth));
+            let loss = Child::actor(&crew.loss, move |_| Ok(LossActor::new(for_loss.loss())));
+            (team.child(data.watched(DATA_WATCH)).child(loss.watched(run.watch)), "trainer")
         }
+        StagePlan::Collect(_) | StagePlan::Later { .. } => (team, "collector"),
     };
-    Team::new("stage", plan(Strategy::OneForOne, STAGE_FRUITLESS))
-        .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)).watched(DATA_WATCH))
-        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(run.watch))
-        .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
+    let (stage, stages) = (stage.clone(), run.stages.clone());
+    let (crew, control, course) = (crew.clone(), control.clone(), course.clone());
+    let work = move |hired: &Hired| {
+        let done = work(&stage, crew.pinned(), control.clone()).and_then(|how| pass(how, &stages, &course));
+        done.inspect_err(|fault| wait_to_be_stopped(hired, fault))
+    };
+    team.child(Child::task(name, work).transient().significant().shutdown(Some(ORPHANED)))
+}
+
+/// Does a stage's work, to its end or until told to stop.
+fn work(stage: &StagePlan, crew: Crew, control: Control) -> Result<Outcome, Fault> {
+    match stage {
+        StagePlan::Train(plan) => Trainer::new(plan.clone(), crew, control).run(),
+        StagePlan::Collect(plan) => Desk::new(plan.clone(), crew, control).run(),
+        StagePlan::Later { folder, .. } => {
+            Err(Fault::new(FaultKind::Refused, format!("the stage {folder} was begun before it was planned")))
+        }
+    }
+}
+
+/// Goes on to the next stage; where its plan had to wait for what this one gave, it is made here.
+fn pass(how: Outcome, stages: &[StagePlan], course: &Lock<Course>) -> Result<(), Fault> {
+    let done = course.hold().done + usize::from(how == Outcome::Finished);
+    let made = match stages.get(done) {
+        Some(StagePlan::Later { make, .. }) if how == Outcome::Finished => Some(make()?),
+        _ => None,
+    };
+    let outcome = (how == Outcome::Stopped || done == stages.len()).then_some(how);
+    *course.hold() = Course { done, made, outcome };
+    Ok(())
 }
 
 /// When a state-holder died, everything after it is stopped: the trainer does not call itself dead before that.

@@ -1,14 +1,19 @@
 //! The trainer: begins a stage where it left off, steps to its end, and does what is due between steps.
 
-use crate::actors::checkpoint::made_by;
+mod gathering;
+
+use crate::actors::checkpoint::{made_by, model_files};
+use crate::actors::optimizer::OptimizerConfig;
 use crate::control::Control;
 use crate::crew::Crew;
 use crate::engine::generation::Sampling;
+use crate::engine::layout::{POLICY, RoleId};
+use crate::engine::state::HostState;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind, Refusal};
-use crate::messages::{Blueprint, Keepsake};
+use crate::messages::{Blueprint, Keeping, Keepsake};
 use crate::progress::Progress;
-use crate::stage::{Stage, Verdict};
+use crate::stage::{Round, Stage, Verdict};
 use crate::step::{Report, step};
 use crate::store::Facts;
 use std::sync::Arc;
@@ -31,22 +36,45 @@ pub struct Timing {
     pub vault_every: u64,
     /// Milestones kept over the whole stage.
     pub milestones: u64,
+    /// Evaluations without a better one after which the stage ends; 0 = never.
+    pub patience: u64,
+    /// An alarm is raised where the loss of a watched set grows by this share over what it was at the beginning; 0 =
+    /// never.
+    pub forgetting: f64,
 }
 
 /// What the trainer works from.
+#[derive(Clone)]
 pub struct TrainerPlan {
+    /// The stage's folder: `01-pretrain`.
+    pub folder: String,
     /// The stage.
     pub stage: Arc<dyn Stage>,
     /// What compute builds.
     pub blueprint: Blueprint,
+    /// What the optimizer works by.
+    pub optimizer: OptimizerConfig,
+    /// Windows prepared ahead.
+    pub prefetch: usize,
     /// When what is due.
     pub timing: Timing,
     /// Key of weights' beginning and all noise.
     pub seed: u64,
     /// How samples are drawn.
     pub sampling: Sampling,
-    /// Weights to start from instead of random ones.
-    pub entry: Option<Arc<crate::engine::state::HostState>>,
+    /// Where each role's weights come from at the stage's beginning, in the order of the blueprint's roles. A policy
+    /// without an entry begins with random weights; a frozen model needs one.
+    pub entries: Vec<Option<Entry>>,
+}
+
+/// Gives a model's weights. Asked when a stage begins, which is after the end of the stage whose model it gives.
+pub type Entry = Arc<dyn Fn() -> Result<Arc<HostState>, Fault> + Send + Sync>;
+
+impl TrainerPlan {
+    /// Where a role's weights come from.
+    fn entry(&self, role: RoleId) -> Option<&Entry> {
+        self.entries.get(role).and_then(Option::as_ref)
+    }
 }
 
 /// How the trainer ended.
@@ -61,14 +89,19 @@ pub enum Outcome {
 /// Seconds between attempts while the disk refuses.
 const DISK_RETRY: Duration = Duration::from_secs(5);
 
+/// What a state belongs to: the step, and the round where there is one.
+type Place = (u64, Option<u64>);
+
 /// Steps a stage.
 pub struct Trainer {
     plan: Arc<TrainerPlan>,
     crew: Crew,
     control: Control,
     progress: Progress,
-    /// The step on disk, and when it got there.
-    saved: Option<(u64, Instant)>,
+    /// The round that windows are drawn from, in an on-policy stage.
+    round: Option<Arc<Round>>,
+    /// What is on disk, and when it got there.
+    saved: Option<(Place, Instant)>,
     evaluated: Option<u64>,
     why: String,
 }
@@ -77,7 +110,8 @@ impl Trainer {
     /// A trainer that has not begun.
     pub fn new(plan: Arc<TrainerPlan>, crew: Crew, control: Control) -> Trainer {
         let why = "all steps are made".to_string();
-        Trainer { plan, crew, control, progress: Progress::default(), saved: None, evaluated: None, why }
+        let progress = Progress::default();
+        Trainer { plan, crew, control, progress, round: None, saved: None, evaluated: None, why }
     }
 
     /// From where the stage left off to its end, or until told to stop.
@@ -89,13 +123,12 @@ impl Trainer {
             }
             begun => begun?,
         }
-        while self.progress.step < self.plan.timing.steps {
+        while self.progress.step < self.plan.timing.steps && !self.impatient() {
             if !self.may_go_on()? {
                 self.save(false, false)?;
                 return Ok(Outcome::Stopped);
             }
-            let began = Instant::now();
-            let report = match step(&self.crew, &self.progress) {
+            let report = match self.advance() {
                 Err(fault) if fault.kind == FaultKind::Halted => {
                     // Nothing was applied: the weights before are sound, and worth keeping.
                     self.save(false, false)?;
@@ -103,7 +136,7 @@ impl Trainer {
                 }
                 report => report?,
             };
-            self.note(&report, began.elapsed());
+            let Some(report) = report else { continue };
             self.progress = report.progress;
             if let Verdict::Finish(why) = report.verdict {
                 self.why = why;
@@ -115,25 +148,41 @@ impl Trainer {
         Ok(Outcome::Finished)
     }
 
+    /// A step, or none where the round that it would draw from was dropped or not gathered to its end.
+    fn advance(&mut self) -> Result<Option<Report>, Fault> {
+        if !self.gather()? {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let report = step(&self.crew, &self.progress, self.round.as_ref())?;
+        self.note(&report, began.elapsed());
+        Ok(Some(report))
+    }
+
     /// Builds the programs and takes up the newest state: the vault's, else a checkpoint's, else a new beginning.
     fn begin(&mut self) -> Result<(), Fault> {
         let plan = self.plan.clone();
-        let (facts, held) = self.crew.begin(plan.blueprint.clone())?;
+        let config = plan.blueprint.policy().clone();
+        let files = model_files(&config, &*plan.stage);
+        let keeping = Keeping { folder: plan.folder.clone(), config, files };
+        let (facts, held) = self.crew.begin(plan.blueprint.clone(), keeping, plan.optimizer.clone())?;
         let (newest, from_vault, lost) = self.crew.newest()?;
         let data = plan.stage.data()?.fingerprint();
         let fresh = Progress { data: data.clone(), seed: plan.seed, tiles: facts.tiles.clone(), ..Progress::default() };
         let from = match &newest {
             Some(_) if from_vault => "memory",
             Some(_) => "checkpoint",
-            None if plan.entry.is_some() => "model",
+            None if plan.entry(POLICY).is_some() => "model",
             None => "seed",
         };
         match newest {
             Some(keepsake) => self.go_on(&keepsake, fresh)?,
-            None if !lost.is_empty() => return Err(nothing_whole(&lost).into()),
             None => {
-                match &plan.entry {
-                    Some(state) => self.crew.restore_state(state.clone(), 0)?,
+                for (role, _) in self.beside() {
+                    self.enter(role)?;
+                }
+                match plan.entry(POLICY) {
+                    Some(entry) => self.crew.restore_state(entry()?, 0)?,
                     None => self.crew.seed(plan.seed)?,
                 }
                 self.progress = self.crew.take_over(fresh)?;
@@ -142,6 +191,7 @@ impl Trainer {
         self.place_frozen()?;
         self.crew.note(Event::StageStarted {
             stage: plan.stage.name().to_string(),
+            folder: plan.folder.clone(),
             steps: plan.timing.steps,
             parameters: crate::model::weights::parameters(plan.blueprint.policy()) as u64,
             device: facts,
@@ -151,32 +201,48 @@ impl Trainer {
             lost,
         });
         match from {
-            "checkpoint" => self.saved = Some((self.progress.step, Instant::now())),
+            "checkpoint" => self.saved = Some((self.place(), Instant::now())),
             // Its keeper may have died between the vault and the disk: what was due there is due still.
             "memory" if self.best_here() || self.milestone() => return self.save(self.milestone(), false),
+            // What it was entered with, measured by this stage's own data.
+            "model" => drop(self.evaluate()?),
             _ => {}
         }
         self.keep()
     }
 
-    /// Frozen models hold the weights that the stage was entered with, whatever step it is taken up at.
+    /// Frozen models hold the weights that they were entered with, whatever step the stage is taken up at.
     fn place_frozen(&self) -> Result<(), Fault> {
         let roles = &self.plan.blueprint.roles;
-        for (role, _) in roles.iter().enumerate().filter(|(_, role)| !role.trained) {
-            let Some(state) = &self.plan.entry else {
-                let what = "a stage with a frozen model needs a model to start from";
-                return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
-            };
-            self.crew.restore_role(role, state.clone(), 0)?;
-        }
-        Ok(())
+        roles.iter().enumerate().filter(|(_, role)| !role.trained).try_for_each(|(role, _)| self.enter(role))
+    }
+
+    /// A model beside the policy as the stage is entered with it.
+    fn enter(&self, role: RoleId) -> Result<(), Fault> {
+        let Some(entry) = self.plan.entry(role) else {
+            let what = "a stage with another model beside the one it trains needs a model to start from";
+            return Err(Refusal::new(what, "it begins with random weights", "name a model to start from").into());
+        };
+        self.crew.restore_role(role, entry()?, 0)
+    }
+
+    /// The roles that learn beside the policy, and their names.
+    fn beside(&self) -> Vec<(RoleId, String)> {
+        let roles = self.plan.blueprint.roles.iter().enumerate().skip(1);
+        roles.filter(|(_, role)| role.trained).map(|(id, role)| (id, role.name.clone())).collect()
     }
 
     /// Takes up a kept state. What it was computed on may be another device or program: the run goes on, and says so.
     fn go_on(&mut self, keepsake: &Keepsake, fresh: Progress) -> Result<(), Fault> {
         check_same(&keepsake.progress, &fresh)?;
-        self.crew.restore(keepsake)?;
-        self.progress = keepsake.progress.clone();
+        let kept = |(role, name): (RoleId, String)| {
+            let state = keepsake.beside.iter().find(|(kept, _)| *kept == name).map(|(_, state)| state.clone());
+            let missing = || Fault::new(FaultKind::Disk, format!("the state at hand holds nothing of the {name}"));
+            Ok((role, state.ok_or_else(missing)?))
+        };
+        let beside = self.beside().into_iter().map(kept).collect::<Result<Vec<_>, Fault>>()?;
+        self.crew.restore(keepsake, &beside)?;
+        (self.progress, self.round) = (keepsake.progress.clone(), keepsake.round.clone());
         let differences = keepsake.facts.differences(&self.facts());
         if !differences.is_empty() {
             let what = format!("what computed the run so far differs from what goes on: {}", differences.join("; "));
@@ -218,7 +284,7 @@ impl Trainer {
 
     fn note(&self, report: &Report, took: Duration) {
         let step = self.progress.step + 1;
-        if let Verdict::Skip(why) = &report.verdict {
+        if let Verdict::Skip(why) | Verdict::NextRound(why) = &report.verdict {
             return self.crew.note(Event::Skipped { step, draw: self.progress.draw, why: why.clone() });
         }
         let seconds = took.as_secs_f64();
@@ -266,30 +332,73 @@ impl Trainer {
         self.due(1) && self.progress.best.is_some_and(|(_, step)| step == self.progress.step)
     }
 
-    /// Measures the validation split; is it the best so far?
+    /// Measures the evaluation rows; is the state the best so far?
     fn evaluate(&mut self) -> Result<bool, Fault> {
         let step = self.progress.step;
         if self.evaluated == Some(step) {
             return Ok(false);
         }
-        let Some(result) = self.crew.evaluate(&*self.plan.stage, self.plan.blueprint.shapes.micro_rows)? else {
-            return Ok(false);
-        };
+        let results = self.crew.evaluate(&*self.plan.stage, self.plan.blueprint.shapes.micro_rows)?;
+        let Some((_, judged)) = results.first() else { return Ok(false) };
         self.evaluated = Some(step);
-        let best = result.loss.is_finite() && self.progress.best.is_none_or(|(loss, _)| result.loss < loss);
+        // What the stage was entered with is what it is compared with, and nothing that it reached.
+        let best = step > 0 && judged.loss.is_finite() && self.progress.best.is_none_or(|(loss, _)| judged.loss < loss);
+        let mut moved = best;
         if best {
-            self.progress.best = Some((result.loss, step));
+            self.progress.best = Some((judged.loss, step));
+        }
+        for (index, (set, result)) in results.iter().enumerate() {
+            let (set, watched) = (set.clone(), index > 0);
+            self.crew.note(Event::Evaluated {
+                watched,
+                step,
+                eval_loss: result.loss,
+                bits_per_byte: result.bits_per_byte,
+                accuracy: result.accuracy,
+                tokens: result.tokens,
+                best: best && !watched,
+                metrics: result.metrics.iter().cloned().collect(),
+                set,
+            });
+        }
+        for (set, result) in &results[1..] {
+            moved |= self.watch(set, result.loss);
+        }
+        if moved {
             self.progress = self.crew.take_over(self.progress.clone())?;
         }
-        self.crew.note(Event::Evaluated {
-            step,
-            eval_loss: result.loss,
-            bits_per_byte: result.bits_per_byte,
-            accuracy: result.accuracy,
-            tokens: result.tokens,
-            best,
-        });
         Ok(best)
+    }
+
+    /// Compares a watched set's loss with that of the beginning; was this the beginning?
+    fn watch(&mut self, set: &str, loss: f64) -> bool {
+        let (step, limit, key) = (self.progress.step, self.plan.timing.forgetting, format!("watched.{set}"));
+        let Some(&[first]) = self.progress.memory.0.get(&key).map(Vec::as_slice) else {
+            self.progress.memory.0.insert(key, vec![loss]);
+            return true;
+        };
+        if limit > 0.0 && loss > first * (1.0 + limit) {
+            let grown = 100.0 * (loss / first - 1.0);
+            let what = format!(
+                "the model forgets: its loss on the {set} text grew by {grown:.1} % since the stage began (the limit is \
+                 {:.1} %); a larger replay share or a lower learning rate holds it",
+                100.0 * limit
+            );
+            self.crew.note(Event::Alarm { step, what });
+        }
+        false
+    }
+
+    /// Has the stage gone on for too long without becoming better?
+    fn impatient(&mut self) -> bool {
+        let (patience, every) = (self.plan.timing.patience, self.plan.timing.eval_every);
+        let Some((loss, best)) = self.progress.best.filter(|_| patience > 0 && every > 0) else { return false };
+        let waited = (self.progress.step - best) / every;
+        if waited < patience {
+            return false;
+        }
+        self.why = format!("no evaluation after step {best} was better than its {loss:.4}, {waited} in a row");
+        true
     }
 
     /// Continues the fixed prompts with the fixed seed.
@@ -300,7 +409,7 @@ impl Trainer {
             return Ok(());
         }
         let tokens = prompts.iter().map(|(_, tokens)| tokens.clone()).collect();
-        let generated = self.crew.generate(tokens, self.plan.sampling.clone(), stage.eos())?;
+        let generated = self.crew.generate(0, tokens, self.plan.sampling.clone(), stage.eos())?;
         for ((prompt, _), out) in prompts.into_iter().zip(generated) {
             self.crew.note(Event::Sample { step: self.progress.step, prompt, text: stage.text(&out.tokens) });
         }
@@ -308,8 +417,17 @@ impl Trainer {
     }
 
     fn keepsake(&self) -> Result<Arc<Keepsake>, Fault> {
-        let state = self.crew.state(self.progress.step)?;
-        Ok(Arc::new(Keepsake { progress: self.progress.clone(), facts: self.facts(), state }))
+        let step = self.progress.step;
+        let state = self.crew.state(POLICY, step)?;
+        let beside = self.beside().into_iter().map(|(role, name)| Ok((name, self.crew.state(role, step)?)));
+        let beside = beside.collect::<Result<_, Fault>>()?;
+        let (stage, progress, round) = (self.plan.folder.clone(), self.progress.clone(), self.round.clone());
+        Ok(Arc::new(Keepsake { stage, progress, facts: self.facts(), state, beside, round }))
+    }
+
+    /// Where the state at hand belongs.
+    fn place(&self) -> Place {
+        (self.progress.step, self.round.as_ref().map(|round| round.number))
     }
 
     /// A copy into the vault.
@@ -320,13 +438,14 @@ impl Trainer {
 
     /// A copy into the vault and onto the disk.
     fn save(&mut self, milestone: bool, last: bool) -> Result<(), Fault> {
-        if self.saved.is_some_and(|(step, _)| step == self.progress.step) && !last {
+        let place = self.place();
+        if self.saved.is_some_and(|(saved, _)| saved == place) && !last {
             return Ok(());
         }
         let keepsake = self.keepsake()?;
         self.crew.keep(keepsake.clone())?;
         let saved = self.insist("the last steps", |crew| crew.save(keepsake.clone(), milestone, last))?;
-        self.saved = Some((saved.step, Instant::now()));
+        self.saved = Some((place, Instant::now()));
         self.crew.note(Event::CheckpointSaved { saved });
         Ok(())
     }
@@ -381,15 +500,6 @@ impl Trainer {
         });
         Ok(())
     }
-}
-
-/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention
-/// would remove what a person may still mend.
-fn nothing_whole(lost: &[String]) -> Refusal {
-    let what = "could not go on: no checkpoint of this run is whole";
-    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \
-                under another name; nothing was removed";
-    Refusal::new(what, lost.join("; "), hint).with_code(1)
 }
 
 /// A checkpoint of other data or another seed cannot be gone on from.

@@ -243,9 +243,11 @@ fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 //% let ACROSS = WIDE/QUADS
 //% let THREADS = ACROSS*ACROSS
 //% let BLOCKS = WIDE*4
-// Tiles as [depth][four rows or columns].
-var<workgroup> tile_a: array<vec4<f32>, {{16*WIDE}}>;
-var<workgroup> tile_b: array<vec4<f32>, {{16*WIDE}}>;
+// With two invocations to a block of the tiles, one half of them fetches a and the other b; else each fetches both.
+//% let FETCHES = 1+(THREADS==BLOCKS)
+// A tile's rows are depths, its columns quads of rows of a, then of columns of b. Depth d has quad i at i ^ 2 (d / 4),
+// so that blocks that are turned over are not written into one bank.
+var<workgroup> tiles: array<vec4<f32>, {{32*WIDE}}>;
 
 // The first `count` of four.
 fn keep(v: vec4<f32>, count: u32) -> vec4<f32> {
@@ -260,38 +262,48 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let end = min(begin + params.part, params.depth);
     let row_last = params.rows - 1u;
     let col_last = params.cols - 1u;
-    let tx = lane % {{ACROSS}}u;
-    let ty = lane / {{ACROSS}}u;
+    // Neighbouring invocations make 8 x 4 blocks, so that they read few quads of a tile at a time.
+//% if ACROSS == 16
+    let tx = lane % 8u + (lane / 32u) % 2u * 8u;
+    let ty = (lane / 8u) % 4u + lane / 64u * 4u;
+//% else
+    let tx = lane % 8u;
+    let ty = lane / 8u;
+//% end
     // A fetch is a block of 4 depths x 4 rows (columns): where the tensor runs along the depth, neighbours take
-    // neighbouring depths, and the block is turned over; else they take neighbouring rows (columns). Where there are
-    // more invocations than blocks, one half fetches a and the other b.
-    let block_a = lane;
-    let block_b = (lane + {{BLOCKS}}u) % {{THREADS}}u;
-//% if VARIANT < 2
-    let deep_a = (block_a % 4u) * 4u;
-    let quad_a = block_a / 4u;
-//% for t in 0..4
-    let a_{{t}} = params.a_offset + min(row + quad_a * 4u + {{t}}u, row_last) * params.lda;
-//% end
+    // neighbouring depths, and the block is turned over; else they take neighbouring rows (columns).
+//% for o in 0..FETCHES
+//% if FETCHES == 1
+    let of_b_{{o}} = lane >= {{BLOCKS}}u;
 //% else
-    let deep_a = (block_a / {{WIDE}}u) * 4u;
-    let quad_a = block_a % {{WIDE}}u;
-    let a_0 = params.a_offset + min(row + quad_a * 4u, row_last & 0xfffffffcu);
+    let of_b_{{o}} = {{o}}u == 1u;
 //% end
+    let block_{{o}} = lane % {{BLOCKS}}u;
 //% if VARIANT == 0
-    let deep_b = (block_b % 4u) * 4u;
-    let quad_b = block_b / 4u;
-//% for t in 0..4
-    let b_{{t}} = params.b_offset + min(col + quad_b * 4u + {{t}}u, col_last) * params.ldb;
-//% end
+    let along_{{o}} = true;
+//% elif VARIANT == 1
+    let along_{{o}} = !of_b_{{o}};
 //% else
-    let deep_b = (block_b / {{WIDE}}u) * 4u;
-    let quad_b = block_b % {{WIDE}}u;
-    let b_0 = params.b_offset + min(col + quad_b * 4u, col_last & 0xfffffffcu);
+    let along_{{o}} = false;
 //% end
+    let group_{{o}} = select(block_{{o}} / {{WIDE}}u, block_{{o}} % 4u, along_{{o}});
+    let quad_{{o}} = select(block_{{o}} % {{WIDE}}u, block_{{o}} / 4u, along_{{o}});
+    let ld_{{o}} = select(params.lda, params.ldb, of_b_{{o}});
+    let first_{{o}} = select(row, col, of_b_{{o}}) + quad_{{o}} * 4u;
+    let last_{{o}} = select(row_last, col_last, of_b_{{o}});
+    let offset_{{o}} = select(params.a_offset, params.b_offset, of_b_{{o}});
+    let stride_{{o}} = select(16u * ld_{{o}}, 16u, along_{{o}});
+    let to_{{o}} = select(0u, {{16*WIDE}}u, of_b_{{o}}) + group_{{o}} * {{4*WIDE}}u + (quad_{{o}} ^ (2u * group_{{o}}));
+    let deep_{{o}} = begin + group_{{o}} * 4u;
 //% for t in 0..4
-    var next_a{{t}} = vec4<f32>();
-    var next_b{{t}} = vec4<f32>();
+    // Where its next four words are.
+    var from_{{o}}_{{t}} = offset_{{o}} + select(
+        (deep_{{o}} + {{t}}u) * ld_{{o}} + min(first_{{o}}, last_{{o}} & 0xfffffffcu),
+        min(first_{{o}} + {{t}}u, last_{{o}}) * ld_{{o}} + deep_{{o}},
+        along_{{o}},
+    );
+    var next_{{o}}_{{t}} = vec4<f32>();
+//% end
 //% end
 //% for i in 0..4*QUADS
 //% for q in 0..QUADS
@@ -301,67 +313,52 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     // Each turn fetches the tile at `d` into registers while the tile before it is multiplied.
     for (var d = begin; d < end + 16u; d += 16u) {
         let fetch = d < end;
-        let multiply = d > begin;
         if (fetch) {
-            let d_a = d + deep_a;
-            let d_b = d + deep_b;
+//% for o in 0..FETCHES
+            let d_{{o}} = d + group_{{o}} * 4u;
 //% for t in 0..4
-            next_a{{t}} = vec4<f32>();
-            next_b{{t}} = vec4<f32>();
-//% if VARIANT < 2
-            if (d_a < end && block_a < {{BLOCKS}}u) {
-                next_a{{t}} = a4(a_{{t}} + d_a);
+            next_{{o}}_{{t}} = vec4<f32>();
+            if (d_{{o}} + select({{t}}u, 0u, along_{{o}}) < end) {
+                let i = from_{{o}}_{{t}};
+                if (of_b_{{o}}) { next_{{o}}_{{t}} = b4(i); } else { next_{{o}}_{{t}} = a4(i); }
 //% if TAIL
-                next_a{{t}} = keep(next_a{{t}}, end - d_a);
+                if (along_{{o}}) { next_{{o}}_{{t}} = keep(next_{{o}}_{{t}}, end - d_{{o}}); }
 //% end
             }
-//% else
-            if (d_a + {{t}}u < end && block_a < {{BLOCKS}}u) { next_a{{t}} = a4((d_a + {{t}}u) * params.lda + a_0); }
-//% end
-//% if VARIANT == 0
-            if (d_b < end && block_b < {{BLOCKS}}u) {
-                next_b{{t}} = b4(b_{{t}} + d_b);
-//% if TAIL
-                next_b{{t}} = keep(next_b{{t}}, end - d_b);
-//% end
-            }
-//% else
-            if (d_b + {{t}}u < end && block_b < {{BLOCKS}}u) { next_b{{t}} = b4((d_b + {{t}}u) * params.ldb + b_0); }
+            from_{{o}}_{{t}} += stride_{{o}};
 //% end
 //% end
         }
-        if (multiply) {
-            for (var k = 0u; k < 16u; k += 1u) {
+        if (d > begin) {
+            for (var g = 0u; g < 4u; g += 1u) {
+                let at_a = g * {{4*WIDE}}u + (ty ^ (2u * g));
+                let at_b = g * {{4*WIDE}}u + (tx ^ (2u * g)) + {{16*WIDE}}u;
+//% for k in 0..4
 //% for q in 0..QUADS
-                let x_{{q}} = tile_a[k * {{WIDE}}u + {{q*ACROSS}}u + ty];
-                let w_{{q}} = tile_b[k * {{WIDE}}u + {{q*ACROSS}}u + tx];
+                let x_{{k}}_{{q}} = tiles[at_a + {{k*WIDE+q*ACROSS}}u];
+                let w_{{k}}_{{q}} = tiles[at_b + {{k*WIDE+q*ACROSS}}u];
 //% end
 //% for i in 0..4*QUADS
 //% for q in 0..QUADS
-                s_{{i}}_{{q}} += w_{{q}} * x_{{i/4}}[{{i%4}}];
+                s_{{i}}_{{q}} += w_{{k}}_{{q}} * x_{{k}}_{{i/4}}[{{i%4}}];
+//% end
 //% end
 //% end
             }
         }
         workgroupBarrier();
-        if (fetch && block_a < {{BLOCKS}}u) {
+        if (fetch) {
+//% for o in 0..FETCHES
+            if (along_{{o}}) {
 //% for t in 0..4
-//% if VARIANT < 2
-            tile_a[(deep_a + {{t}}u) * {{WIDE}}u + quad_a] =
-                vec4(next_a0[{{t}}], next_a1[{{t}}], next_a2[{{t}}], next_a3[{{t}}]);
-//% else
-            tile_a[(deep_a + {{t}}u) * {{WIDE}}u + quad_a] = next_a{{t}};
+                tiles[to_{{o}} + {{t*WIDE}}u] =
+                    vec4(next_{{o}}_0[{{t}}], next_{{o}}_1[{{t}}], next_{{o}}_2[{{t}}], next_{{o}}_3[{{t}}]);
 //% end
-//% end
-        }
-        if (fetch && block_b < {{BLOCKS}}u) {
+            } else {
 //% for t in 0..4
-//% if VARIANT == 0
-            tile_b[(deep_b + {{t}}u) * {{WIDE}}u + quad_b] =
-                vec4(next_b0[{{t}}], next_b1[{{t}}], next_b2[{{t}}], next_b3[{{t}}]);
-//% else
-            tile_b[(deep_b + {{t}}u) * {{WIDE}}u + quad_b] = next_b{{t}};
+                tiles[to_{{o}} + {{t*WIDE}}u] = next_{{o}}_{{t}};
 //% end
+            }
 //% end
         }
         workgroupBarrier();

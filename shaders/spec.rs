@@ -351,7 +351,7 @@ pub struct Caps {
     /// A processor plays the GPU (lavapipe, SwiftShader, WARP): large register blocks straight from storage, no
     /// workgroup memory, few invocations.
     pub software: bool,
-    /// Parallel workgroups that fill the device (2 to 4 per compute unit): the aim of split-K.
+    /// Parallel workgroups of 256 invocations that fill the device (2 to 4 per compute unit): the aim of split-K.
     pub fill: u32,
     /// Invocations per workgroup at most (256 everywhere).
     pub invocations: u32,

@@ -1,7 +1,6 @@
 //! A run that began: what its folder says of the first start. A damaged file is refused with its path, for what was
 //! begun with other values would be another run.
 
-use crate::launch::STAGE_FOLDER;
 use crate::pipeline::Pipeline;
 use crate::pipeline::resolved::{self, Frozen};
 use pleach_runtime::device::choose::{Chosen, Wish, choose};
@@ -10,7 +9,12 @@ use std::path::Path;
 
 /// Has anything been trained in this folder?
 pub(crate) fn began(folder: &Path) -> bool {
-    folder.join("journal.jsonl").is_file() || folder.join("stages").join(STAGE_FOLDER).is_dir()
+    folder.join("journal.jsonl").is_file() || folder.join("stages").is_dir()
+}
+
+/// Are there tokens in this folder? A begun run has learned from them, or is about to.
+pub(crate) fn learned_from(data: &Path) -> bool {
+    ["prepared.json", "train.tokens"].iter().any(|name| data.join(name).is_file())
 }
 
 /// What changed in the pipeline file since the run began.

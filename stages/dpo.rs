@@ -10,6 +10,7 @@
 use crate::data::Tokenizer;
 use crate::data::mask::EncodedPair;
 use crate::data::table::{Draws, Item, Table, row};
+use crate::data::template::Template;
 use crate::loss::pairs::Pairs;
 use crate::loss::preference::Preference;
 use pleach_runtime::fault::{Fault, Refusal};
@@ -32,6 +33,8 @@ pub struct Dpo {
     pub objective: Preference,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The chat template that records were encoded with, if they needed one.
+    pub template: Option<Arc<Template>>,
     /// Prompts continued now and then, as people see them and as tokens.
     pub prompts: Vec<(String, Vec<u32>)>,
 }
@@ -61,7 +64,7 @@ impl Stage for Dpo {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer)
+        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {
@@ -73,6 +76,6 @@ impl Stage for Dpo {
     }
 
     fn eos(&self) -> Vec<u32> {
-        self.tokenizer.eos().into_iter().collect()
+        crate::model::stops(&self.tokenizer, self.template.as_deref())
     }
 }

@@ -8,9 +8,10 @@
 
 use crate::data::Tokenizer;
 use crate::data::mask::Encoded;
-use crate::data::table::{Draws, Item, Table, pack};
+use crate::data::table::{Draws, Item, Table, pack, row};
+use crate::data::template::Template;
 use crate::loss::next_token::NextToken;
-use pleach_runtime::fault::Fault;
+use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::stage::{Data, Loss, Stage};
 use std::sync::Arc;
 
@@ -22,12 +23,40 @@ pub struct Finetune {
     pub train: Arc<[Encoded]>,
     /// What is only measured.
     pub validation: Arc<[Encoded]>,
-    /// How rows are drawn; an item is a packed row.
+    /// How rows are drawn; an item is a row.
     pub draws: Draws,
+    /// Lay records end to end into rows; else each is a row of its own.
+    pub packing: bool,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The chat template that records were encoded with, if they needed one.
+    pub template: Option<Arc<Template>>,
     /// Prompts continued now and then, as people see them and as tokens.
     pub prompts: Vec<(String, Vec<u32>)>,
+}
+
+impl Finetune {
+    /// Windows of an epoch.
+    ///
+    /// # Errors
+    /// A refusal where there is nothing to learn from, or a record does not fit a row.
+    pub fn windows(&self) -> Result<u64, Refusal> {
+        Ok(self.table()?.draws_per_epoch())
+    }
+
+    fn table(&self) -> Result<Table, Refusal> {
+        let context = self.draws.context;
+        let rows = match self.packing {
+            true => pack(&self.train, context)?,
+            false => {
+                let alone = |(at, record)| row(record, context, at as u64, &format!("record {}", at + 1));
+                self.train.iter().enumerate().map(alone).collect::<Result<_, _>>()?
+            }
+        };
+        let items = rows.into_iter().map(|row| Item { rows: vec![row], facts: Vec::new() }).collect();
+        let validation = pack(&self.validation, context)?;
+        Table::new(items, validation, self.draws, self.tokenizer.byte_lengths().into())
+    }
 }
 
 impl Stage for Finetune {
@@ -36,10 +65,7 @@ impl Stage for Finetune {
     }
 
     fn data(&self) -> Result<Box<dyn Data>, Fault> {
-        let rows = pack(&self.train, self.draws.context)?.into_iter();
-        let items = rows.map(|row| Item { rows: vec![row], facts: Vec::new() }).collect();
-        let validation = pack(&self.validation, self.draws.context)?;
-        Ok(Box::new(Table::new(items, validation, self.draws, self.tokenizer.byte_lengths().into())?))
+        Ok(Box::new(self.table()?))
     }
 
     fn loss(&self) -> Box<dyn Loss> {
@@ -47,7 +73,7 @@ impl Stage for Finetune {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer)
+        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {
@@ -59,6 +85,6 @@ impl Stage for Finetune {
     }
 
     fn eos(&self) -> Vec<u32> {
-        self.tokenizer.eos().into_iter().collect()
+        crate::model::stops(&self.tokenizer, self.template.as_deref())
     }
 }

@@ -1,6 +1,9 @@
 //! MODEL, wherever the program takes one: a model folder, a run (its best checkpoint, else its last), a checkpoint.
 
 use crate::data::Tokenizer;
+use crate::data::mask::{ChatEncoder, Turns};
+use crate::data::template::Template;
+use crate::pipeline::Kind;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes};
@@ -26,7 +29,28 @@ pub struct Model {
     pub tokenizer: Tokenizer,
 }
 
+/// What a model is without its weights.
+pub struct Outline {
+    /// Where it was found.
+    pub folder: PathBuf,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
 impl Model {
+    /// Folder, shape and tokenizer of MODEL; its weights are not read.
+    ///
+    /// # Errors
+    /// A refusal that names what is missing or damaged.
+    pub fn outline(path: &Path) -> Result<Outline, Refusal> {
+        let folder = resolve(path)?;
+        let (config, _) = read_config(&folder)?;
+        let tokenizer = Tokenizer::load(&folder)?;
+        Ok(Outline { folder, config, tokenizer })
+    }
+
     /// Opens MODEL.
     ///
     /// # Errors
@@ -89,8 +113,34 @@ impl Model {
     }
 }
 
+/// The shape of MODEL, without its weights.
+///
+/// # Errors
+/// A refusal that names what is missing or damaged.
+pub fn config(path: &Path) -> Result<ModelConfig, Refusal> {
+    Ok(read_config(&resolve(path)?)?.0)
+}
+
+/// The folder of MODEL that holds config.json, tokenizer and weights.
+///
+/// # Errors
+/// A refusal where there is none.
+pub fn folder(path: &Path) -> Result<PathBuf, Refusal> {
+    resolve(path)
+}
+
+/// Tokens that end what a model says: the end of a text, and of a turn where it has a chat template.
+pub fn stops(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<u32> {
+    let mut stops: Vec<u32> = tokenizer.eos().into_iter().collect();
+    if let Some(template) = template {
+        let turns = ChatEncoder::new(tokenizer, template, Turns::All).stops();
+        stops.extend(turns.into_iter().filter(|id| !tokenizer.eos().is_some_and(|eos| eos == *id)));
+    }
+    stops
+}
+
 /// tokenizer.json and what goes with it in a model folder.
-pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
+pub fn tokenizer_files(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<(String, Vec<u8>)> {
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).map_or(serde_json::Value::Null, Into::into);
     let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -98,19 +148,27 @@ pub fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(String, Vec<u8>)> {
         "eos_token": name(tokenizer.eos()),
         "clean_up_tokenization_spaces": false,
     });
+    // One id, or all of them: transformers takes both.
+    let ends = match stops(tokenizer, template).as_slice() {
+        [one] => serde_json::json!(one),
+        [] => serde_json::Value::Null,
+        all => serde_json::json!(all),
+    };
     let generation = serde_json::json!({
         "bos_token_id": tokenizer.bos(),
-        "eos_token_id": tokenizer.eos(),
+        "eos_token_id": ends,
         "do_sample": true,
         "temperature": 0.8,
         "top_p": 0.95,
     });
     let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
-    vec![
+    let mut files = vec![
         ("tokenizer.json".to_string(), tokenizer.json().as_bytes().to_vec()),
         ("tokenizer_config.json".to_string(), pretty(&config)),
         ("generation_config.json".to_string(), pretty(&generation)),
-    ]
+    ];
+    files.extend(template.map(|one| ("chat_template.jinja".to_string(), one.source().as_bytes().to_vec())));
+    files
 }
 
 fn unreadable(path: &Path, detail: &str) -> Refusal {
@@ -148,12 +206,16 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
         return Err(unreadable(path, "it has no config.json, and it is no run"));
     }
     let mut found = Vec::new();
-    for stage in folders(&path.join("stages")) {
-        for checkpoint in folders(&stage) {
+    // The last stage that has a checkpoint of the model itself: a reward model is none to talk to.
+    for stage in folders(&path.join("stages")).into_iter().rev() {
+        for checkpoint in folders(&stage).into_iter().filter(|_| !is_of(&stage, Kind::Reward)) {
             let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
             if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
                 found.push((manifest, checkpoint));
             }
+        }
+        if found.iter().any(|(manifest, _)| manifest.good) {
+            break;
         }
     }
     found.retain(|(manifest, _)| manifest.good);
@@ -164,6 +226,12 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
         Some((_, checkpoint)) => Ok(checkpoint.clone()),
         None => Err(unreadable(path, "the run has no checkpoint yet")),
     }
+}
+
+/// Is it the folder of a stage of this kind?
+fn is_of(stage: &Path, kind: Kind) -> bool {
+    let name = stage.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split_once('-').is_some_and(|(_, of)| of == kind.name())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

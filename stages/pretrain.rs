@@ -21,8 +21,8 @@ pub struct Pretrain {
     pub windows: WindowOptions,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// Prompts continued now and then.
-    pub prompts: Vec<String>,
+    /// Prompts continued now and then, as people see them and as tokens.
+    pub prompts: Vec<(String, Vec<u32>)>,
 }
 
 impl Stage for Pretrain {
@@ -41,24 +41,11 @@ impl Stage for Pretrain {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer)
+        crate::model::tokenizer_files(&self.tokenizer, None)
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        let tokens = |prompt: &String| {
-            let mut tokens = self.tokenizer.prefix().to_vec();
-            tokens.extend(self.tokenizer.encode(prompt).expect("the launch has encoded it"));
-            (prompt.clone(), tokens)
-        };
-        if self.prompts.is_empty() {
-            // Nobody chose a prompt: a text from its very beginning, or from a new line.
-            let begin = match self.tokenizer.prefix() {
-                [] => self.tokenizer.encode("\n").unwrap_or_default(),
-                prefix => prefix.to_vec(),
-            };
-            return if begin.is_empty() { Vec::new() } else { vec![(String::new(), begin)] };
-        }
-        self.prompts.iter().map(tokens).collect()
+        self.prompts.clone()
     }
 
     fn text(&self, tokens: &[u32]) -> String {
@@ -82,8 +69,8 @@ impl Data for Rows {
         self.windows.window(draw)
     }
 
-    fn evaluation_rows(&self) -> usize {
-        self.evaluation.rows() as usize
+    fn evaluation_sets(&self) -> Vec<(String, usize)> {
+        vec![(String::new(), self.evaluation.rows() as usize)]
     }
 
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault> {

@@ -96,11 +96,11 @@ fn a_begun_run_does_not_need_its_text_any_more() {
     let stopped = Launch::new(&Pipeline::parse(&text).unwrap(), base.path(), &folder, &mut |_| false);
     assert_eq!(stopped.err().expect("reading again can be stopped").kind, FaultKind::Stopped);
     let touched = again().unwrap();
-    assert!(touched.note.as_deref().unwrap().contains("touched"), "{:?}", touched.note);
+    assert!(touched.stages[0].notes[0].contains("touched"), "{:?}", touched.stages[0].notes);
     std::fs::remove_file(&file).unwrap();
     let gone = again().unwrap();
-    assert!(gone.note.as_deref().unwrap().contains("the text is gone"), "{:?}", gone.note);
-    assert!(gone.note.as_deref().unwrap().contains("a.txt"), "{:?}", gone.note);
+    assert!(gone.stages[0].notes[0].contains("the text is gone"), "{:?}", gone.stages[0].notes);
+    assert!(gone.stages[0].notes[0].contains("a.txt"), "{:?}", gone.stages[0].notes);
     assert!(gone.finished().unwrap().is_some());
     assert!(bytes(&folder) == before);
     // Without text and without whole tokens there is nothing to go on with.
@@ -112,7 +112,7 @@ fn a_begun_run_does_not_need_its_text_any_more() {
     assert!(fault.refusal.unwrap().detail.contains("damaged"));
     std::fs::write(&file, TEXT.repeat(9)).unwrap();
     let mended = launch(&text, base.path(), &folder).unwrap();
-    assert!(mended.note.is_none());
+    assert!(mended.stages[0].notes.is_empty());
     let whole = &before.iter().find(|(path, _)| path.ends_with("train.tokens")).unwrap().1;
     // The header names the file's time; the blocks are the same.
     assert!(std::fs::read(&tokens).unwrap()[128..] == whole[128..]);
@@ -129,10 +129,15 @@ fn a_run_does_not_read_its_own_files() {
         let text = if data == "**" { text.replace("\"**\"", "\"**/*.jsonl\"") } else { text };
         let folder = trained(base.path(), &text);
         let again = launch(&text, base.path(), &folder).expect("it is resumed");
-        assert_eq!((again.note.clone(), again.prepared.documents), (None, 1), "{data}");
+        assert_eq!(
+            (again.stages[0].notes.len(), again.stages[0].prepared.as_ref().unwrap().documents),
+            (0, 1),
+            "{data}"
+        );
         // Another run beside it reads none of the first one's files either.
         let other = launch(&text, base.path(), &base.path().join("runs/other")).unwrap();
-        assert_eq!(other.prepared.content, again.prepared.content);
+        let content = |launch: &Launch| launch.stages[0].prepared.as_ref().unwrap().content.clone();
+        assert_eq!(content(&other), content(&again));
     }
     // A person's own file of such a name is text.
     let base = tempfile::tempdir().unwrap();
@@ -193,7 +198,7 @@ fn one_document_is_counted_once() {
     let base = tempfile::tempdir().unwrap();
     std::fs::write(base.path().join("a.txt"), TEXT.repeat(9)).unwrap();
     let made = launch(&pipeline("a.txt", ""), base.path(), &base.path().join("r")).unwrap();
-    let Prepared { documents, train_documents, validation_documents, .. } = made.prepared;
+    let Prepared { documents, train_documents, validation_documents, .. } = made.stages[0].prepared.clone().unwrap();
     assert_eq!((documents, train_documents, validation_documents), (1, 1, 1));
 }
 

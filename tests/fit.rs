@@ -108,7 +108,7 @@ fn gpu_runs_that_do_not_fit_are_refused_in_the_devices_own_words() {
     let text = text.replace("batch = 4", "batch = 196608\nmicro_batch = 196608");
     let launch = Launch::new(&Pipeline::parse(&text).unwrap(), place.path(), &place.path().join("wide"), &mut |_| true);
     let launch = launch.unwrap();
-    for fault in [launch.check_fit().unwrap_err(), launch.needs().unwrap_err()] {
+    for fault in [launch.check_fit().unwrap_err(), launch.needs(0).unwrap_err()] {
         let refusal = fault.refusal.expect("a person can change it");
         assert_eq!(refusal.code, 3);
         assert!(

@@ -1,31 +1,39 @@
 //! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
+mod adapted;
 mod adapters;
 mod begun;
+mod climb;
 mod commands;
 mod cpu;
 mod data;
+mod evaluating;
 mod fit;
 mod foreign;
 mod formats;
 mod gpu;
 mod gradients;
+mod inspecting;
 mod kernels;
 mod kill;
 mod local;
+mod lora;
 mod losses;
+mod metrics;
 mod naga;
 mod numbers;
 mod odd;
 mod open;
 mod oracle;
 mod pipeline;
+mod policy_stages;
 mod program;
 mod programs;
 mod ranking;
 mod recovery;
 mod resolved;
+mod scalar;
 mod stages;
 mod store;
 mod supervise;

@@ -169,7 +169,9 @@ fn what_computed_a_checkpoint_is_compared_with_what_goes_on() {
         });
         what.collect()
     };
-    assert_eq!(trouble(run(&here, &text, Failpoints::none()).1), [""; 0], "the same machine and program");
+    // The stage's end is gone through again.
+    let again = || drive(RunPlan { done: 0, ..launch(&here, &text).run_plan(Failpoints::none()) });
+    assert_eq!(trouble(again().1), [""; 0], "the same machine and program");
     let stage = std::fs::read_dir(here.join("stages/01-pretrain")).unwrap();
     for newest in stage.map(|entry| entry.unwrap().path()).filter(|path| path.join(MANIFEST).is_file()) {
         let mut manifest = read_manifest(&Disk, &newest).unwrap();
@@ -178,7 +180,7 @@ fn what_computed_a_checkpoint_is_compared_with_what_goes_on() {
         let kind = Kind { what: "manifest", magic, version: 1, oldest: 1, limit: 1 << 20 };
         std::fs::write(newest.join(MANIFEST), encode(&kind, &manifest).unwrap()).unwrap();
     }
-    let (end, events) = run(&here, &text, Failpoints::none());
+    let (end, events) = again();
     assert_eq!(end, RunEnd::Finished);
     let told = trouble(events).join("; ");
     for part in ["driver: was \"of last year\"", "shaders: was \"others\""] {
@@ -208,9 +210,9 @@ fn copies_on_the_host_are_planned() {
     let text = toml(1, 0);
     let here = folder(place.path(), "host", &text);
     let launch = launch(&here, &text);
-    let needs = launch.needs().unwrap();
+    let needs = launch.needs(0).unwrap();
     let plan = launch.run_plan(Failpoints::none());
-    let blueprint = &plan.trainer.blueprint;
+    let blueprint = &plan.stages[0].trainer().unwrap().blueprint;
     let mut engine =
         Engine::new((plan.open)().unwrap(), &blueprint.roles, &blueprint.shapes, &blueprint.adamw).unwrap();
     engine.begin(POLICY, 1).unwrap();
@@ -240,8 +242,8 @@ impl Data for OddData {
         assert!(!now, "an odd window");
         self.0.window(draw)
     }
-    fn evaluation_rows(&self) -> usize {
-        self.0.evaluation_rows()
+    fn evaluation_sets(&self) -> Vec<(String, usize)> {
+        self.0.evaluation_sets()
     }
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault> {
         self.0.evaluation(from, to)
@@ -292,20 +294,13 @@ impl Stage for OddStage {
 /// The run of a folder with an odd stage: which windows panic once, and which have no loss.
 fn odd(folder: &Path, text: &str, panics: &[u64], spoilt: &[u64], failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
     let plan = launch(folder, text).run_plan(failpoints);
-    let trainer = &plan.trainer;
+    let trainer = plan.stages[0].trainer().unwrap().clone();
     let mut data = trainer.stage.data().unwrap();
     let spoilt = spoilt.iter().map(|&draw| data.window(draw).unwrap()).collect();
     let panics = Arc::new(Lock::new(panics.to_vec()));
     let stage = OddStage { inner: trainer.stage.clone(), panics, spoilt: Arc::new(spoilt) };
-    let trainer = TrainerPlan {
-        stage: Arc::new(stage),
-        blueprint: trainer.blueprint.clone(),
-        timing: trainer.timing.clone(),
-        seed: trainer.seed,
-        sampling: trainer.sampling.clone(),
-        entry: None,
-    };
-    drive(RunPlan { trainer: Arc::new(trainer), ..plan })
+    let trainer = TrainerPlan { stage: Arc::new(stage), ..TrainerPlan::clone(&trainer) };
+    drive(RunPlan { stages: vec![trainer.into()], ..plan })
 }
 
 #[test]

@@ -41,27 +41,44 @@ struct Golden {
     steps: Value,
 }
 
+/// A file of a golden folder.
+pub(crate) fn bytes(folder: &str, file: &str) -> Vec<u8> {
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder).join(file)).unwrap()
+}
+
+/// A JSON file of a golden folder.
+pub(crate) fn json(folder: &str, file: &str) -> Value {
+    serde_json::from_slice(&bytes(folder, file)).unwrap()
+}
+
+/// All tensors of a golden file that are float32.
+pub(crate) fn tensors(folder: &str, file: &str) -> Vec<HostTensor> {
+    let file = bytes(folder, file);
+    let file = SafeTensors::deserialize(&file).unwrap();
+    let ours = file.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
+    ours.map(|(name, view)| HostTensor {
+        name: name.to_string(),
+        shape: view.shape().to_vec(),
+        data: floats(view.data()),
+    })
+    .collect()
+}
+
+/// The model of a golden folder.
+pub(crate) fn model(folder: &str) -> (ModelConfig, &'static Family, Vec<HostTensor>) {
+    let written = json(folder, "config.json");
+    let kind = written["model_type"].as_str().unwrap();
+    let family = FAMILIES.iter().copied().find(|family| family.model_type == kind).unwrap();
+    let config = (family.read_config)(&written).unwrap();
+    let weights = import(family, &config, &tensors(folder, "model.safetensors")).unwrap();
+    (config, family, weights)
+}
+
 impl Golden {
     fn read(name: &'static str) -> Golden {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-        let bytes = |file: &str| std::fs::read(folder.join(file)).unwrap();
-        let json = |file: &str| -> Value { serde_json::from_slice(&bytes(file)).unwrap() };
-        let written = json("config.json");
-        let kind = written["model_type"].as_str().unwrap();
-        let family = FAMILIES.iter().find(|family| family.model_type == kind).unwrap();
-        let config = (family.read_config)(&written).unwrap();
-        let model = bytes("model.safetensors");
-        let model = SafeTensors::deserialize(&model).unwrap();
-        let theirs: Vec<HostTensor> = model
-            .iter()
-            .map(|(name, view)| HostTensor {
-                name: name.to_string(),
-                shape: view.shape().to_vec(),
-                data: floats(view.data()),
-            })
-            .collect();
-        let weights = import(family, &config, &theirs).unwrap();
-        Golden { name, config, family, expected: bytes("expected.safetensors"), weights, steps: json("steps.json") }
+        let (config, family, weights) = model(name);
+        let (expected, steps) = (bytes(name, "expected.safetensors"), json(name, "steps.json"));
+        Golden { name, config, family, expected, weights, steps }
     }
 
     fn floats(&self, name: &str) -> Vec<f32> {
@@ -129,7 +146,7 @@ impl Golden {
     }
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
@@ -137,12 +154,12 @@ fn weights(targets: &[i32]) -> Vec<f32> {
     targets.iter().map(|&target| f32::from(u8::from(target != IGNORED))).collect()
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt()
 }
 
-fn norm(x: &[f32]) -> f64 {
+pub(crate) fn norm(x: &[f32]) -> f64 {
     x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
@@ -159,18 +176,35 @@ fn learn(engine: &mut Engine, window: &Window) -> (f64, f64, Numbers) {
     (evaluated.loss, learned.gradient_norm, learned.numbers)
 }
 
-/// Every gradient that lies on the device, under the family's names.
-fn gradients(engine: &mut Engine, golden: &Golden) -> Vec<HostTensor> {
+/// Every gradient that lies on the device, under our names.
+pub(crate) fn gradients(engine: &mut Engine) -> Vec<HostTensor> {
     let slots = engine.layout().slots(POLICY).to_vec();
     let mut ours = Vec::new();
     for slot in &slots {
-        let [gradient, ..] = slot.trained.unwrap();
+        let Some([gradient, ..]) = slot.trained else { continue };
         let mut words = vec![0u32; gradient.shape.len()];
         engine.device().read(gradient, 0, &mut words).unwrap();
         let data = words.into_iter().map(f32::from_bits).collect();
         ours.push(HostTensor { name: slot.spec.name.clone(), shape: slot.spec.shape.clone(), data });
     }
-    export(golden.family, &golden.config, &ours)
+    ours
+}
+
+/// Each gradient found against the one under `grad.NAME`, which must all be there.
+pub(crate) fn same_gradients(what: &str, found: &[HostTensor], expected: &[HostTensor]) {
+    let expected: Vec<&HostTensor> = expected.iter().filter(|tensor| tensor.name.starts_with("grad.")).collect();
+    let wanted = |name: &str| {
+        let named = expected.iter().find(|tensor| tensor.name.strip_prefix("grad.") == Some(name));
+        &named.unwrap_or_else(|| panic!("{what}: no gradient of {name} is expected")).data
+    };
+    let all: Vec<f32> = expected.iter().flat_map(|tensor| tensor.data.iter().copied()).collect();
+    for tensor in found {
+        let wanted = wanted(&tensor.name);
+        let limit = GRADIENT * norm(wanted).max(1e-3 * norm(&all));
+        let far = distance(&tensor.data, wanted);
+        assert!(far <= limit, "{what} gradient of {}: {far:e} away, {limit:e} allowed", tensor.name);
+    }
+    assert_eq!(expected.len(), found.len(), "{what}: every gradient is compared");
 }
 
 fn one_batch(engine: &mut Engine, golden: &Golden) {
@@ -184,17 +218,8 @@ fn one_batch(engine: &mut Engine, golden: &Golden) {
             near(&format!("{name} {what} of token {at}"), f64::from(found[column]), f64::from(wanted), NATS);
         }
     }
-    let found = gradients(engine, golden);
-    let all: Vec<f32> = found.iter().flat_map(|tensor| golden.floats(&format!("grad.{}", tensor.name))).collect();
-    for tensor in &found {
-        let wanted = golden.floats(&format!("grad.{}", tensor.name));
-        let limit = GRADIENT * norm(&wanted).max(1e-3 * norm(&all));
-        let far = distance(&tensor.data, &wanted);
-        assert!(far <= limit, "{name} gradient of {}: {far:e} away, {limit:e} allowed", tensor.name);
-    }
-    let names = SafeTensors::deserialize(&golden.expected).unwrap();
-    let count = names.names().iter().filter(|name| name.starts_with("grad.")).count();
-    assert_eq!(count, found.len(), "{name}: every gradient is compared");
+    let found = export(golden.family, &golden.config, &gradients(engine));
+    same_gradients(name, &found, &tensors(name, "expected.safetensors"));
 }
 
 /// Logits through the head's numbers: with every token v as the target of all places, log p(v) + log-sum-exp.

@@ -1,8 +1,8 @@
 //! The pipeline file: any value of any key is answered, and a mistake is told with its place and what was meant.
 
 use pleach::launch::Launch;
-use pleach::pipeline::keys::{Key, MODEL, PRETRAIN, TOP};
-use pleach::pipeline::{Pipeline, Takes};
+use pleach::pipeline::keys::{Key, MODEL, TOP};
+use pleach::pipeline::{Kind, Pipeline, Takes};
 use pleach_runtime::fault::Refusal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -73,41 +73,97 @@ fn values(key: &Key) -> Vec<String> {
     out
 }
 
+/// A stage of each kind after pretraining, with one key set, above which a model is pretrained.
+fn after(kind: Kind, key: &str, value: &str) -> String {
+    let data = match kind {
+        Kind::Pretrain => unreachable!("it is the one above"),
+        Kind::Continued => "world:manuals:30",
+        Kind::Finetune => "world:notes:30",
+        Kind::Instruct => "world:instructions:30",
+        Kind::Dpo | Kind::Reward => "world:preferences:30",
+        Kind::Rank | Kind::Ppo | Kind::Grpo => "world:prompts:30",
+    };
+    let base =
+        [("data", format!("{data:?}")), ("batch", "4".into()), ("steps", "3".into()), ("sample_tokens", "4".into())];
+    let known: Vec<&str> = kind.keys().map(|key| key.name).collect();
+    let excluded = |other: &str| {
+        other == key || !known.contains(&other) || (["epochs", "minutes"].contains(&key) && other == "steps")
+    };
+    let needs = match key {
+        "decay_share" => "schedule = \"wsd\"\n",
+        "micro_batch" => "prefetch = 0\n",
+        _ => "",
+    };
+    let base = base.iter().filter(|(other, _)| !excluded(other)).map(|(other, value)| format!("{other} = {value}\n"));
+    format!(
+        "device = \"cpu\"\nthreads = 1\n[model]\nshape = \"qwen3\"\nlayers = 1\nwidth = 16\nheads = 2\nkv_heads = 1\n\
+         context = 512\n[[stage]]\nkind = \"pretrain\"\ndata = \"world:30\"\nvocab = 400\nbatch = 2\nsteps = 1\n[[stage]]\n\
+         kind = \"{}\"\n{needs}{}{key} = {value}\n",
+        kind.name(),
+        base.collect::<String>()
+    )
+}
+
+/// An answer to a pipeline's text, and no panic: was it planned on a device?
+fn answered(text: &str, place: &std::path::Path, costly: bool) -> Result<bool, Refusal> {
+    let work = || -> Result<bool, Refusal> {
+        let pipeline = Pipeline::parse(text)?;
+        pipeline.model.config(100)?;
+        // A thousand threads are allowed, and layers; a test starts no threads, and plans no minutes.
+        if costly || pipeline.threads != 1 || pipeline.model.layers > Some(64) {
+            return Ok(false);
+        }
+        let launch = Launch::new(&pipeline, place, place, &mut |_| true);
+        let launch = launch.map_err(|fault| *fault.refusal.expect("a refusal"))?;
+        assert!(launch.frozen.stages.iter().all(|stage| stage.steps > 0 && stage.micro_rows > 0));
+        Ok(true)
+    };
+    let answer = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panic!("answered by a panic:\n{text}"));
+    if let Err(refusal) = &answer {
+        assert!(!refusal.detail.is_empty() && !refusal.hint.is_empty(), "{refusal}");
+    }
+    answer
+}
+
 /// Every key, every odd value: read, then made a model of, then planned on a device. An answer each time, no panic.
 #[test]
 fn any_value_of_any_key_is_answered() {
     let place = tempfile::tempdir().unwrap();
     let (mut refused, mut planned) = (0, 0);
-    for (table, keys) in [("", TOP), ("[model]", MODEL), ("[[stage]]", PRETRAIN)] {
+    let pretrain: Vec<&Key> = Kind::Pretrain.keys().collect();
+    for (table, keys) in [("", TOP.iter().collect()), ("[model]", MODEL.iter().collect()), ("[[stage]]", pretrain)] {
         for key in keys {
             for value in values(key) {
-                let text = with(table, key.name, &value);
-                let work = || -> Result<bool, Refusal> {
-                    let pipeline = Pipeline::parse(&text)?;
-                    pipeline.model.config(100)?;
-                    // A thousand threads are allowed, and layers; a test starts no threads, and plans no minutes.
-                    let costly = pipeline.threads != 1 || pipeline.model.layers > Some(64) || key.name == "device";
-                    if costly {
-                        return Ok(false);
-                    }
-                    let launch = Launch::new(&pipeline, place.path(), place.path(), &mut |_| true);
-                    let launch = launch.map_err(|fault| *fault.refusal.expect("a refusal"))?;
-                    assert!(launch.frozen.steps > 0 && launch.frozen.micro_rows > 0);
-                    Ok(true)
-                };
-                match catch_unwind(AssertUnwindSafe(work)) {
-                    Ok(Ok(true)) => planned += 1,
-                    Ok(Ok(false)) => {}
-                    Ok(Err(refusal)) => {
-                        assert!(!refusal.detail.is_empty() && !refusal.hint.is_empty(), "{refusal}");
-                        refused += 1;
-                    }
-                    Err(_) => panic!("{} = {value} of {table} is answered by a panic", key.name),
+                match answered(&with(table, key.name, &value), place.path(), key.name == "device") {
+                    Ok(true) => planned += 1,
+                    Ok(false) => {}
+                    Err(_) => refused += 1,
                 }
             }
         }
     }
     assert!(refused > 500 && planned > 100, "{refused} refused, {planned} planned");
+}
+
+/// The same of the keys that the later stages have beside the first one's.
+#[test]
+fn any_value_of_any_key_of_a_later_stage_is_answered() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut refused, mut planned) = (0, 0);
+    let known: Vec<&str> = Kind::Pretrain.keys().map(|key| key.name).collect();
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pretrain) {
+        let own = |key: &&Key| !known.contains(&key.name) || ["data", "valid", "batch"].contains(&key.name);
+        for key in kind.keys().filter(own) {
+            for value in values(key) {
+                match answered(&after(kind, key.name, &value), &place.path().join(kind.name()), false) {
+                    Ok(true) => planned += 1,
+                    Ok(false) => {}
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(refused > 300 && planned > 30, "{refused} refused, {planned} planned");
 }
 
 fn refusal(text: &str) -> Refusal {

@@ -1,7 +1,7 @@
 //! resolved.toml: every value with where it truly comes from.
 
 use pleach::pipeline::Pipeline;
-use pleach::pipeline::resolved::{Frozen, read, write};
+use pleach::pipeline::resolved::{Frozen, FrozenStage, read, write};
 
 #[test]
 fn every_value_has_its_origin() {
@@ -13,7 +13,8 @@ fn every_value_has_its_origin() {
     let config = pipeline.model.config(100).unwrap();
     let (steps_from, micro_from) = ("derived: 3 minutes".to_string(), "derived: as many as fit".to_string());
     let (wish, device) = ("auto".to_string(), "discrete Vulkan 1 A \"fast\" card".to_string());
-    let frozen = Frozen { steps: 1000, steps_from, micro_rows: 8, micro_from, wish, device };
+    let stages = vec![FrozenStage { steps: 1000, steps_from, micro_rows: 8, micro_from }];
+    let frozen = Frozen { wish, device, stages };
     let resolved = write(&pipeline, &config, &frozen);
     let lines: Vec<&str> = resolved.lines().collect();
     for line in [
@@ -43,7 +44,7 @@ fn every_value_has_its_origin() {
     }
     assert!(!resolved.contains("epochs =") && !resolved.contains("depth ="), "{resolved}");
     let kept = read(&resolved).expect("it is read at the next start");
-    assert_eq!((kept.steps, kept.micro_rows), (1000, 8));
+    assert_eq!((kept.stages[0].steps, kept.stages[0].micro_rows), (1000, 8));
     assert_eq!((kept.wish, kept.device), (frozen.wish, frozen.device));
 }
 

@@ -8,15 +8,16 @@ use pleach::data::table::Draws;
 use pleach::dpo::Dpo;
 use pleach::finetune::Finetune;
 use pleach::loss::preference::Preference;
+use pleach::model::Model;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::layout::{POLICY, Role};
 use pleach::runtime::event::Event;
-use pleach::runtime::fault::{Fault, FaultKind};
+use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 use pleach::runtime::messages::Blueprint;
-use pleach::runtime::run::{RunEnd, RunPlan};
+use pleach::runtime::run::{RunEnd, RunPlan, StagePlan};
 use pleach::runtime::stage::Stage;
 use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
-use pleach::runtime::trainer::TrainerPlan;
+use pleach::runtime::trainer::{Entry, TrainerPlan};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,12 +41,18 @@ fn pairs(from: u32, count: u32) -> Arc<[EncodedPair]> {
     (from..from + count).map(pair).collect()
 }
 
+/// Fine-tuning on packed records.
+fn finetune(train: Arc<[Encoded]>, validation: Arc<[Encoded]>, draws: Draws, tokenizer: Arc<Tokenizer>) -> Finetune {
+    let (name, packing, template, prompts) = ("finetune", true, None, vec![]);
+    Finetune { name, train, validation, draws, packing, tokenizer, template, prompts }
+}
+
 /// DPO as the run of a folder.
 fn plan(folder: &Path, text: &str, objective: Preference, failpoints: Failpoints) -> RunPlan {
     let stage = |context, tokenizer| -> Arc<dyn Stage> {
         let (train, validation) = (pairs(0, 20), pairs(20, 3));
         let prompts = vec![];
-        Arc::new(Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, prompts })
+        Arc::new(Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, template: None, prompts })
     };
     staged(folder, text, &stage, failpoints)
 }
@@ -59,7 +66,8 @@ fn staged(
 ) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let (trainer, config) = (&plan.trainer, plan.trainer.blueprint.policy().clone());
+    let trainer = plan.stages[0].trainer().unwrap().clone();
+    let config = trainer.blueprint.policy().clone();
     let roles = vec![Role::policy(&config), Role::reference(&config)];
     let blueprint = Blueprint { roles, ..trainer.blueprint.clone() };
     let mut engine =
@@ -67,15 +75,12 @@ fn staged(
     engine.begin(POLICY, 77).unwrap();
     let weights = engine.state(POLICY).unwrap().weights;
     let entry = pleach::runtime::engine::state::HostState { weights, ..Default::default() };
-    let trainer = TrainerPlan {
-        stage: stage(config.context, launch.tokenizer.clone()),
-        blueprint,
-        timing: trainer.timing.clone(),
-        seed: trainer.seed,
-        sampling: trainer.sampling.clone(),
-        entry: Some(Arc::new(entry)),
-    };
-    RunPlan { trainer: Arc::new(trainer), ..plan }
+    let entry = Arc::new(entry);
+    let entry: Entry = Arc::new(move || Ok(entry.clone()));
+    let stage = stage(config.context, launch.tokenizer.clone());
+    let entries = vec![Some(entry.clone()), Some(entry)];
+    let trainer = TrainerPlan { stage, blueprint, entries, ..TrainerPlan::clone(&trainer) };
+    RunPlan { stages: vec![trainer.into()], ..plan }
 }
 
 /// Loss and margin of each step.
@@ -113,7 +118,7 @@ fn answers_are_learned_and_prompts_are_not() {
     let stage = |context, tokenizer| -> Arc<dyn Stage> {
         let (train, validation) = ((0..40).map(record).collect(), (40..51).map(record).collect());
         let draws = Draws { context, batch: 4, seed: 9 };
-        Arc::new(Finetune { name: "finetune", train, validation, draws, tokenizer, prompts: vec![] })
+        Arc::new(finetune(train, validation, draws, tokenizer))
     };
     let (end, events) = drive(staged(&here, &text, &stage, Failpoints::none()));
     assert_eq!(end, RunEnd::Finished, "{events:#?}");
@@ -142,7 +147,7 @@ fn a_death_at_any_message_changes_no_bit() {
     let mut injected = BTreeSet::new();
     for (child, point, count) in counting.visits() {
         let ours = ["data", "loss", "compute"].contains(&&*child) && ![DROP, START].contains(&&*point);
-        for visit in [1, count / 2 + 1].into_iter().filter(|_| ours) {
+        for visit in BTreeSet::from([1, count / 2 + 1]).into_iter().filter(|_| ours) {
             let deed = if child == "compute" && visit > 1 { lost() } else { Deed::Panic };
             let here = folder(place.path(), &format!("{child}-{point}-{visit}"), &text());
             let failpoints = Failpoints::none().at(&child, &point, visit, deed);
@@ -165,4 +170,107 @@ fn a_model_that_drops_activations_is_refused() {
     let (end, _) = drive(plan(&here, &text, Preference::SIGMOID, Failpoints::none()));
     let RunEnd::Failed(fault) = end else { panic!("{end:?}") };
     assert!(fault.refusal.is_some_and(|refusal| refusal.hint.contains("dropout = 0")), "another end");
+}
+
+/// Pretraining, fine-tuning on what it gave, and DPO on what that gave, as one run.
+fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
+    let launch = launch(folder, text);
+    let plan = launch.run_plan(failpoints);
+    let first = plan.stages[0].trainer().unwrap().clone();
+    let (config, tokenizer) = (first.blueprint.policy().clone(), launch.tokenizer.clone());
+    let context = config.context;
+    let model = |stage: &str| -> Entry {
+        let folder = folder.join("stages").join(stage).join("model");
+        Arc::new(move || Ok(Arc::new(Model::open(&folder)?.state)))
+    };
+    let draws = Draws { context, batch: 4, seed: 9 };
+    let record = |i: u32| encoded(i, 20 + i % 11 % 2, 3 + i as usize % 4);
+    let (train, validation) = ((0..40).map(record).collect(), (40..44).map(record).collect());
+    let second = finetune(train, validation, draws, tokenizer.clone());
+    let (train, validation, objective) = (pairs(0, 20), pairs(20, 3), Preference::SIGMOID);
+    let dpo =
+        Dpo { train, validation, context, batch: 4, seed: 9, objective, tokenizer, template: None, prompts: vec![] };
+    let roles = vec![Role::policy(&config), Role::reference(&config)];
+    let second = TrainerPlan {
+        folder: "02-finetune".into(),
+        stage: Arc::new(second),
+        entries: vec![Some(model("01-pretrain"))],
+        ..TrainerPlan::clone(&first)
+    };
+    let third = TrainerPlan {
+        folder: "03-dpo".into(),
+        stage: Arc::new(dpo),
+        blueprint: Blueprint { roles, ..first.blueprint.clone() },
+        entries: vec![Some(model("02-finetune")), Some(model("02-finetune"))],
+        ..TrainerPlan::clone(&first)
+    };
+    RunPlan { stages: vec![StagePlan::Train(first), second.into(), third.into()], ..plan }
+}
+
+/// The models that the three stages handed on.
+fn handed_on(folder: &Path) -> Vec<Vec<u8>> {
+    let model = |stage| std::fs::read(folder.join("stages").join(stage).join("model/model.safetensors")).unwrap();
+    ["01-pretrain", "02-finetune", "03-dpo"].map(model).into()
+}
+
+fn ladder_text() -> String {
+    text().replace("steps = 12", "steps = 6")
+}
+
+#[test]
+fn one_run_climbs_several_stages_and_a_death_anywhere_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let text = ladder_text();
+    let calm = folder(place.path(), "calm", &text);
+    let counting = Failpoints::counting();
+    let (end, events) = drive(ladder(&calm, &text, counting.clone()));
+    assert_eq!(end, RunEnd::Finished, "{events:#?}");
+    let begun = |event: &Event| match event {
+        Event::StageStarted { folder, from, step: 0, .. } => Some((folder.clone(), from.clone())),
+        _ => None,
+    };
+    let begun: Vec<(String, String)> = events.iter().filter_map(begun).collect();
+    let expected = [("01-pretrain", "seed"), ("02-finetune", "model"), ("03-dpo", "model")];
+    assert_eq!(begun, expected.map(|(folder, from)| (folder.to_string(), from.to_string())));
+    let expected = handed_on(&calm);
+    assert!(expected[0] != expected[1] && expected[1] != expected[2], "each stage learned something");
+    let mut injected = 0;
+    for (child, point, count) in counting.visits() {
+        if [DROP, START].contains(&&*point) {
+            continue;
+        }
+        // Late in the ladder, where another stage's state lies in the vault or on the disk.
+        for visit in BTreeSet::from([count / 2 + 1, count]) {
+            let here = folder(place.path(), &format!("{child}-{point}-{visit}"), &text);
+            let failpoints = Failpoints::none().at(&child, &point, visit, Deed::Panic);
+            let (end, events) = drive(ladder(&here, &text, failpoints.clone()));
+            assert_eq!((end, failpoints.left()), (RunEnd::Finished, 0), "{child} {point} {visit}: {events:#?}");
+            assert!(handed_on(&here) == expected, "{child} {point} {visit}: the models differ");
+            injected += 1;
+            std::fs::remove_dir_all(&here).unwrap();
+        }
+    }
+    assert!(injected > 30, "{injected} deaths");
+}
+
+#[test]
+fn a_ladder_goes_on_in_another_process_from_the_stage_it_was_at() {
+    let place = tempfile::tempdir().unwrap();
+    let text = ladder_text();
+    let calm = folder(place.path(), "calm", &text);
+    assert_eq!(drive(ladder(&calm, &text, Failpoints::none())).0, RunEnd::Finished);
+    let expected = handed_on(&calm);
+    // A fault that no restart mends ends the process at the second and at the third stage: the next one goes on.
+    let refusal = || Deed::Error(Refusal::new("the test", "refuses", "nothing").into());
+    // Where the third one left nothing yet, the second's end may be gone through again.
+    for (visit, done) in [(9, 1), (13, 1), (13, 2), (14, 2)] {
+        let here = folder(place.path(), &format!("stopped-{visit}-{done}"), &text);
+        let failpoints = Failpoints::none().at("optimizer", "Update", visit, refusal());
+        let (end, _) = drive(ladder(&here, &text, failpoints));
+        assert!(matches!(end, RunEnd::Failed(_)), "{end:?}");
+        let plan = RunPlan { done, ..ladder(&here, &text, Failpoints::none()) };
+        let (end, events) = drive(plan);
+        assert_eq!(end, RunEnd::Finished, "{events:#?}");
+        assert!(handed_on(&here) == expected, "stopped at update {visit}: the models differ");
+    }
 }

@@ -1,11 +1,13 @@
 //! Checkpoint: owns the store and the vault (last good states in host memory: recovery level 1). Its own thread.
 
+use crate::engine::layout::Role;
 use crate::engine::state::{HostState, HostTensor};
 use crate::fault::{Fault, FaultKind, Refusal};
-use crate::messages::{CheckpointMessage, CheckpointReply, Keepsake};
+use crate::messages::{CheckpointMessage, CheckpointReply, Keeping, Keepsake};
 use crate::model::config::ModelConfig;
 use crate::model::families;
 use crate::progress::{Progress, Saved};
+use crate::round;
 use crate::stage::Stage;
 use crate::store::{self, Checkpoint, Damage, Loaded, RunFolder, Snapshot, TensorRef};
 use crate::supervise::Behaviour;
@@ -27,6 +29,11 @@ pub fn host_bytes(config: &ModelConfig) -> u64 {
     STATES * 3 * 4 * crate::model::weights::parameters(config) as u64
 }
 
+/// The same of all models that a stage trains.
+pub fn host_bytes_of(roles: &[Role]) -> u64 {
+    roles.iter().filter(|role| role.trained).map(|role| host_bytes(&role.config)).sum()
+}
+
 /// What a state that is computed here and now is computed on, and by.
 pub fn made_by(device: &crate::device::Facts) -> store::Facts {
     store::Facts {
@@ -40,34 +47,33 @@ pub fn made_by(device: &crate::device::Facts) -> store::Facts {
 
 /// The section of `state.bin` that holds the progress.
 const PROGRESS: &str = "progress";
+/// The section that holds an on-policy stage's round.
+const ROUND: &str = "round";
 
 /// The checkpoint actor's inside.
 pub struct CheckpointActor {
     folder: RunFolder,
     vault: Arc<StateVault>,
-    stage: Arc<dyn Stage>,
-    /// `01-pretrain`.
-    stage_folder: String,
-    config: ModelConfig,
+    /// The stage that it keeps states for, once one began.
+    keeping: Option<Arc<Keeping>>,
     /// What this actor has seen of the vault.
     reader: Reader,
 }
 
 impl CheckpointActor {
     /// Around an open run folder.
-    pub fn new(
-        folder: RunFolder,
-        vault: Arc<StateVault>,
-        stage: Arc<dyn Stage>,
-        stage_folder: &str,
-        config: ModelConfig,
-    ) -> CheckpointActor {
-        let stage_folder = stage_folder.to_string();
-        CheckpointActor { folder, vault, stage, stage_folder, config, reader: Reader::default() }
+    pub fn new(folder: RunFolder, vault: Arc<StateVault>) -> CheckpointActor {
+        CheckpointActor { folder, vault, keeping: None, reader: Reader::default() }
+    }
+
+    fn keeping(&self) -> Result<Arc<Keeping>, Fault> {
+        let nothing = || Fault::new(FaultKind::Actor, "checkpoint was asked before a stage began");
+        self.keeping.clone().ok_or_else(nothing)
     }
 
     fn keep(&mut self, keepsake: &Arc<Keepsake>) -> Result<(), Fault> {
-        if !keepsake.state.finite() {
+        let beside = keepsake.beside.iter().all(|(_, state)| state.finite());
+        if !keepsake.state.finite() || !beside {
             let what = format!("the weights at step {} are not all finite; they are not kept", keepsake.progress.step);
             return Err(Fault::new(FaultKind::Numbers, what));
         }
@@ -80,59 +86,55 @@ impl CheckpointActor {
 
     fn save(&mut self, keepsake: &Keepsake, milestone: bool, last: bool) -> Result<Saved, Fault> {
         let began = Instant::now();
-        let progress = &keepsake.progress;
-        let tensors = exported(&self.config, &keepsake.state.weights);
-        let mut moments = Vec::new();
-        for (list, suffix) in [(&keepsake.state.first, "m"), (&keepsake.state.second, "v")] {
-            for t in list {
-                moments.push(TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data));
-            }
+        let (keeping, progress) = (self.keeping()?, &keepsake.progress);
+        let tensors = exported(&keeping.config, &keepsake.state.weights);
+        let mut state = vec![(PROGRESS.to_string(), progress.encode()?)];
+        if let Some(round) = &keepsake.round {
+            state.push((ROUND.to_string(), round::encode(round)?));
         }
         let snapshot = Snapshot {
             model: tensors.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data)).collect(),
-            optimizer: moments,
-            state: vec![(PROGRESS.to_string(), progress.encode()?)],
-            extras: model_files(&self.config, &*self.stage),
+            optimizer: moments(&keepsake.state),
+            beside: keepsake.beside.iter().map(|(name, state)| (file_of(name), whole(state))).collect(),
+            state,
+            extras: keeping.files.clone(),
             finite: true,
             validation: progress.best.filter(|(_, step)| *step == progress.step).map(|(loss, _)| loss),
             milestone,
             last,
             facts: keepsake.facts.clone(),
-            ..Snapshot::new(progress.step, self.stage_folder.clone())
+            ..Snapshot::new(progress.step, keepsake.stage.clone())
         };
         let saved = self.folder.save(&snapshot)?;
         let bytes = saved.manifest.bytes();
         Ok(Saved { step: progress.step, name: saved.name, bytes, seconds: began.elapsed().as_secs_f64() })
     }
 
-    /// The vault's state, else the newest good checkpoint's.
+    /// The stage's newest state: the vault's, else the newest good checkpoint's. None where the stage has not begun, or
+    /// where nothing of it is whole but the stage before it is: it is begun anew then, and what was lost is said.
     fn newest(&mut self) -> Result<CheckpointReply, Fault> {
+        let keeping = self.keeping()?;
         let vault = self.vault.newest(&mut self.reader, |_, slot| slot.clone()).flatten();
-        if let Some(keepsake) = vault {
-            return Ok(CheckpointReply::Newest { keepsake: Some(keepsake), from_vault: true, lost: Vec::new() });
+        match vault {
+            Some(keepsake) if keepsake.stage == keeping.folder => {
+                return Ok(CheckpointReply::Newest { keepsake: Some(keepsake), from_vault: true, lost: Vec::new() });
+            }
+            // This process went through the stage before, and this one has left nothing in memory yet.
+            Some(_) if !self.folder.checkpoints()?.iter().any(|(_, manifest)| manifest.stage == keeping.folder) => {
+                return Ok(CheckpointReply::Newest { keepsake: None, from_vault: false, lost: Vec::new() });
+            }
+            _ => {}
         }
         let found = self.folder.recover()?;
         let lost: Vec<String> = found.words().into_iter().collect();
         let keepsake = match found.checkpoint {
-            Some(checkpoint) => Some(Arc::new(self.keepsake(&checkpoint)?)),
-            None => None,
+            Some(checkpoint) if checkpoint.manifest.stage == keeping.folder => {
+                Some(Arc::new(keepsake(&keeping, &checkpoint)?))
+            }
+            None if !lost.is_empty() => return Err(nothing_whole(&lost).into()),
+            _ => None,
         };
         Ok(CheckpointReply::Newest { keepsake, from_vault: false, lost })
-    }
-
-    fn keepsake(&self, checkpoint: &Checkpoint) -> Result<Keepsake, Fault> {
-        let bytes = checkpoint.section(PROGRESS).ok_or_else(|| {
-            Fault::new(FaultKind::Disk, format!("{} has no progress record", checkpoint.folder.display()))
-        })?;
-        let moments = |suffix: &str| -> Vec<HostTensor> {
-            let named = |t: &Loaded| t.name.strip_suffix(suffix).map(|name| (name.to_string(), t.clone()));
-            let list = checkpoint.optimizer.iter().filter_map(named);
-            list.map(|(name, t)| HostTensor { name, shape: t.shape, data: t.data }).collect()
-        };
-        let weights = imported(&self.config, &checkpoint.model)?;
-        let state = HostState { weights, first: moments(".m"), second: moments(".v") };
-        let (facts, state) = (checkpoint.manifest.facts.clone(), Arc::new(state));
-        Ok(Keepsake { progress: Progress::decode(bytes)?, facts, state })
     }
 
     /// Writes `stages/NN-name/model` from the checkpoint of a step; where that is gone or damaged, from the best whole
@@ -140,7 +142,8 @@ impl CheckpointActor {
     fn hand_on(&mut self, step: Option<u64>) -> Result<(PathBuf, Vec<String>), Fault> {
         let store = self.folder.store();
         let mut all = self.folder.checkpoints()?;
-        all.retain(|(_, manifest)| manifest.good && manifest.stage == self.stage_folder);
+        let keeping = self.keeping()?;
+        all.retain(|(_, manifest)| manifest.good && manifest.stage == keeping.folder);
         let rank = |(_, m): &(PathBuf, store::Manifest)| {
             (Some(m.step) != step, m.validation.unwrap_or(f64::INFINITY), std::cmp::Reverse(m.seq))
         };
@@ -152,10 +155,9 @@ impl CheckpointActor {
                     if step.is_some_and(|step| step != manifest.step) {
                         passed.push(format!("the model is that of step {}, not the best one's", manifest.step));
                     }
-                    let target = self.folder.stage(&self.stage_folder).join("model");
+                    let target = self.folder.stage(&keeping.folder).join("model");
                     let tensors: Vec<TensorRef<'_>> = checkpoint.model.iter().map(Loaded::borrow).collect();
-                    let files = model_files(&self.config, &*self.stage);
-                    store::write_model_folder(&*store, &target, &tensors, &files)?;
+                    store::write_model_folder(&*store, &target, &tensors, &keeping.files)?;
                     return Ok((target, passed));
                 }
                 Err(damage) => {
@@ -182,6 +184,10 @@ impl Behaviour for CheckpointActor {
 
     fn handle(&mut self, message: CheckpointMessage) -> Result<CheckpointReply, Fault> {
         match message {
+            CheckpointMessage::Begin(keeping) => {
+                self.keeping = Some(keeping);
+                Ok(CheckpointReply::Begun)
+            }
             CheckpointMessage::Keep(keepsake) => self.keep(&keepsake).map(|()| CheckpointReply::Kept),
             CheckpointMessage::Save { keepsake, milestone, last } => {
                 self.save(&keepsake, milestone, last).map(CheckpointReply::Saved)
@@ -194,8 +200,69 @@ impl Behaviour for CheckpointActor {
     }
 }
 
+/// A checkpoint as it was kept.
+fn keepsake(keeping: &Keeping, checkpoint: &Checkpoint) -> Result<Keepsake, Fault> {
+    let bytes = checkpoint.section(PROGRESS).ok_or_else(|| {
+        Fault::new(FaultKind::Disk, format!("{} has no progress record", checkpoint.folder.display()))
+    })?;
+    let weights = imported(&keeping.config, &checkpoint.model)?;
+    let (first, second) = (named(&checkpoint.optimizer, ".m"), named(&checkpoint.optimizer, ".v"));
+    let state = Arc::new(HostState { weights, first, second });
+    let one = |(file, list): &(String, Vec<Loaded>)| {
+        let plain = |t: &&Loaded| !t.name.ends_with(".m") && !t.name.ends_with(".v");
+        let weights = list.iter().filter(plain).cloned().map(|t| tensor(t.name.clone(), t)).collect();
+        let state = HostState { weights, first: named(list, ".m"), second: named(list, ".v") };
+        (file.trim_end_matches(TENSORS).to_string(), Arc::new(state))
+    };
+    let beside = checkpoint.beside.iter().map(one).collect();
+    let round = checkpoint.section(ROUND).map(round::decode).transpose()?.map(Arc::new);
+    let (facts, stage) = (checkpoint.manifest.facts.clone(), keeping.folder.clone());
+    Ok(Keepsake { stage, progress: Progress::decode(bytes)?, facts, state, beside, round })
+}
+
+/// How the file of a model beside the policy ends: `critic.safetensors`.
+const TENSORS: &str = ".safetensors";
+
+fn file_of(name: &str) -> String {
+    format!("{name}{TENSORS}")
+}
+
+fn tensor(name: String, loaded: Loaded) -> HostTensor {
+    HostTensor { name, shape: loaded.shape, data: loaded.data }
+}
+
+/// The tensors whose names end so, under what stands before it.
+fn named(list: &[Loaded], suffix: &str) -> Vec<HostTensor> {
+    let one = |t: &Loaded| t.name.strip_suffix(suffix).map(|name| tensor(name.to_string(), t.clone()));
+    list.iter().filter_map(one).collect()
+}
+
+/// A state's moments, as they are written.
+fn moments(state: &HostState) -> Vec<TensorRef<'_>> {
+    let mut out = Vec::new();
+    for (list, suffix) in [(&state.first, "m"), (&state.second, "v")] {
+        out.extend(list.iter().map(|t| TensorRef::new(format!("{}.{suffix}", t.name), &t.shape, &t.data)));
+    }
+    out
+}
+
+/// A state in one file: weights under our names, then the moments.
+fn whole(state: &HostState) -> Vec<TensorRef<'_>> {
+    let weights = state.weights.iter().map(|t| TensorRef::new(t.name.clone(), &t.shape, &t.data));
+    weights.chain(moments(state)).collect()
+}
+
+/// There are checkpoints and none of them is whole: to begin anew would look like a fresh run, and in time retention
+/// would remove what a person may still mend.
+fn nothing_whole(lost: &[String]) -> Refusal {
+    let what = "could not go on: no checkpoint of this run is whole";
+    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \
+                under another name; nothing was removed";
+    Refusal::new(what, lost.join("; "), hint).with_code(1)
+}
+
 /// config.json and the stage's own files.
-fn model_files(config: &ModelConfig, stage: &dyn Stage) -> Vec<(String, Vec<u8>)> {
+pub fn model_files(config: &ModelConfig, stage: &dyn Stage) -> Vec<(String, Vec<u8>)> {
     let value = match families::family_of(config) {
         Some(family) => (family.write_config)(config),
         None => serde_json::json!({"model_type": families::OWN, "pleach": config}),

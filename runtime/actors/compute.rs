@@ -3,8 +3,10 @@
 use super::opening::Opening;
 use crate::engine::Engine;
 use crate::engine::layout::POLICY;
+use crate::engine::layout::RoleId;
 use crate::fault::{Fault, FaultKind};
-use crate::messages::{Blueprint, ComputeMessage, ComputeReply};
+use crate::messages::{Blueprint, ComputeMessage, ComputeReply, Derivatives};
+use crate::stage::Window;
 use crate::supervise::Behaviour;
 use pleach_shaders::spec::Tick;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ pub struct ComputeActor {
     built: Option<(Blueprint, Engine)>,
     /// The step that the weights stand at; `None` until they are begun or restored.
     applied: Option<u64>,
-    /// The step whose gradient lies in the sums.
-    learned: Option<u64>,
+    /// The step whose gradients lie in the sums, and of which roles.
+    learned: Option<(u64, Vec<RoleId>)>,
 }
 
 impl Behaviour for ComputeActor {
@@ -56,29 +58,26 @@ impl ComputeActor {
             }
             ComputeMessage::Look { step, window } => {
                 self.stands_before(step)?;
-                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.look(&window)?)))
+                Ok(ComputeReply::Numbers(Arc::new(self.engine()?.look(POLICY, &window)?)))
             }
             ComputeMessage::Learn { step, window, derivatives, tick } => {
                 self.stands_before(step)?;
-                self.learned = None;
-                let learned = self.engine()?.learn(POLICY, &window, &derivatives, &tick)?;
-                self.learned = Some(step);
-                Ok(ComputeReply::Learned(Arc::new(learned)))
+                self.learn(step, &window, &derivatives, &tick)
             }
             ComputeMessage::Apply { step, tick } => self.apply(step, &tick),
             ComputeMessage::Evaluate { role, window } => {
                 Ok(ComputeReply::Numbers(Arc::new(self.engine()?.evaluate(role, &window)?)))
             }
-            ComputeMessage::Generate { prompts, sampling, eos } => {
-                let out = self.engine()?.generate(&prompts, &sampling, &eos, &mut |_, _| true)?;
+            ComputeMessage::Generate { first, prompts, sampling, eos } => {
+                let out = self.engine()?.generate_from(first, &prompts, &sampling, &eos, &mut |_, _| true)?;
                 Ok(ComputeReply::Generated(out))
             }
-            ComputeMessage::State { step } => {
+            ComputeMessage::State { role, step } => {
                 if self.applied != Some(step) {
                     let what = format!("the weights stand at {:?}, not at step {step}", self.applied);
                     return Err(Fault::new(FaultKind::Actor, what));
                 }
-                Ok(ComputeReply::State(Arc::new(self.engine()?.state(POLICY)?)))
+                Ok(ComputeReply::State(Arc::new(self.engine()?.state(role)?)))
             }
         }
     }
@@ -95,15 +94,39 @@ impl ComputeActor {
         Ok(ComputeReply::Begun { facts: engine.device().facts().clone(), held: engine.held() })
     }
 
+    /// Each role's gradient is summed apart; their norm is taken as one, as of one model.
+    fn learn(
+        &mut self,
+        step: u64,
+        window: &Window,
+        derivatives: &Derivatives,
+        tick: &Tick,
+    ) -> Result<ComputeReply, Fault> {
+        self.learned = None;
+        let Some(((role, policy), beside)) = derivatives.split_first() else {
+            return Err(Fault::new(FaultKind::Actor, "there is nothing to learn by"));
+        };
+        let mut learned = self.engine()?.learn(*role, window, policy, tick)?;
+        for (role, derivatives) in beside {
+            let norm = self.engine()?.learn(*role, window, derivatives, tick)?.gradient_norm;
+            learned.gradient_norm = learned.gradient_norm.hypot(norm);
+        }
+        self.learned = Some((step, derivatives.iter().map(|(role, _)| *role).collect()));
+        Ok(ComputeReply::Learned(Arc::new(learned)))
+    }
+
     /// Idempotent: a step that is applied already is refused, so that it can never be applied twice.
     fn apply(&mut self, step: u64, tick: &Tick) -> Result<ComputeReply, Fault> {
         self.stands_before(step)?;
-        if self.learned != Some(step) {
+        let Some((_, roles)) = self.learned.take_if(|(learned, _)| *learned == step) else {
             let what = format!("step {step} was not learned: the sums hold {:?}", self.learned);
             return Err(Fault::new(FaultKind::Actor, what));
+        };
+        // Where one role's update fails, the weights stand at no step: all roles are put back from one kept state.
+        self.applied = None;
+        for role in roles {
+            self.engine()?.update(role, tick)?;
         }
-        (self.applied, self.learned) = (None, None);
-        self.engine()?.update(POLICY, tick)?;
         self.applied = Some(step);
         Ok(ComputeReply::Done)
     }

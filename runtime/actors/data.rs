@@ -2,7 +2,7 @@
 
 use crate::fault::{Fault, FaultKind};
 use crate::messages::{DataMessage, DataReply};
-use crate::stage::{Data, Stage, Window};
+use crate::stage::{Data, Gather, Stage, Window};
 use crate::supervise::Behaviour;
 use pleach_sync::ring::{Popped, Pushed, Ring};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub struct DataActor {
     stage: Arc<dyn Stage>,
     data: Box<dyn Data>,
+    gather: Option<Box<dyn Gather>>,
     depth: usize,
     prefetch: Option<Prefetch>,
 }
@@ -22,7 +23,20 @@ impl Behaviour for DataActor {
     fn handle(&mut self, message: DataMessage) -> Result<DataReply, Fault> {
         match message {
             DataMessage::Draw { draw } => Ok(DataReply::Window(self.draw(draw)?)),
-            DataMessage::EvaluationRows => Ok(DataReply::Count(self.data.evaluation_rows())),
+            DataMessage::Ask { round } => Ok(DataReply::Asked(Arc::new(self.gathering()?.ask(round)?))),
+            DataMessage::Windows { round, written } => {
+                let windows = self.gathering()?.windows(round, &written)?;
+                Ok(DataReply::Windows(windows.into_iter().map(Arc::new).collect()))
+            }
+            DataMessage::Settle { round, written, windows, memory } => {
+                let windows = windows.iter().map(|window| Window::clone(window)).collect();
+                let settled = self.gathering()?.settle(round, &written, windows, &memory)?;
+                Ok(DataReply::Settled(Box::new(settled)))
+            }
+            DataMessage::DrawFrom { round, index } => {
+                Ok(DataReply::Window(Arc::new(self.gathering()?.window(&round, index)?)))
+            }
+            DataMessage::EvaluationSets => Ok(DataReply::Sets(self.data.evaluation_sets())),
             DataMessage::Evaluation { from, to } => Ok(DataReply::Window(Arc::new(self.data.evaluation(from, to)?))),
         }
     }
@@ -32,7 +46,15 @@ impl DataActor {
     /// Opens the stage's data; `depth` windows are prepared ahead (0 = none).
     pub fn new(stage: Arc<dyn Stage>, depth: usize) -> Result<DataActor, Fault> {
         let data = stage.data()?;
-        Ok(DataActor { stage, data, depth, prefetch: None })
+        let gather = stage.gather();
+        Ok(DataActor { stage, data, gather, depth, prefetch: None })
+    }
+
+    fn gathering(&mut self) -> Result<&mut dyn Gather, Fault> {
+        match &mut self.gather {
+            Some(gather) => Ok(gather.as_mut()),
+            None => Err(Fault::new(FaultKind::Actor, "a round was asked of a stage that gathers none")),
+        }
     }
 
     /// From the ring where it stands at `draw`; anything else starts the ring anew behind the window asked for.

@@ -1,9 +1,10 @@
 //! Loss: hosts the stage's objective; says what a gradient may do.
 
 use crate::engine::Learned;
+use crate::engine::layout::POLICY;
 use crate::fault::Fault;
 use crate::messages::{Judged, LossMessage, LossReply};
-use crate::stage::{Loss, Memory, Numbers, Verdict, Window};
+use crate::stage::{Loss, Memory, Verdict, Window};
 use crate::supervise::Behaviour;
 use std::sync::Arc;
 
@@ -38,12 +39,17 @@ impl Behaviour for LossActor {
             }
             LossMessage::Derive { window, numbers, memory } => {
                 let evaluated = self.loss.evaluate(&window, &numbers, &memory)?;
-                Ok(LossReply::Derivatives(Arc::new(evaluated.derivatives)))
+                let beside = evaluated.beside.into_iter().map(|(role, numbers)| (role, Arc::new(numbers)));
+                let policy = (POLICY, Arc::new(evaluated.derivatives));
+                Ok(LossReply::Derivatives(std::iter::once(policy).chain(beside).collect()))
             }
             LossMessage::Judge { step, window, learned, memory } => {
                 Ok(LossReply::Judged(Box::new(self.judge(step, &window, &learned, &memory)?)))
             }
-            LossMessage::Evaluate { window, numbers } => Ok(evaluate(&window, &numbers)),
+            LossMessage::Evaluate { window, numbers } => {
+                Ok(LossReply::Evaluated(Box::new(self.loss.measure(&window, &numbers)?)))
+            }
+            LossMessage::Report { total } => Ok(LossReply::Reported(self.loss.report(&total))),
         }
     }
 }
@@ -57,8 +63,10 @@ impl LossActor {
     fn judge(&self, step: u64, window: &Window, learned: &Learned, memory: &Memory) -> Result<Judged, Fault> {
         let evaluated = self.loss.evaluate(window, &learned.numbers, memory)?;
         let why = suspicion(step, evaluated.loss, learned.gradient_norm, memory);
+        let own = self.loss.verdict(&evaluated);
         // The objective remembers applied updates only; the guard remembers skips too, or it could never halt.
-        let mut memory = if why.is_some() { memory.clone() } else { evaluated.memory };
+        let applies = why.is_none() && own == Verdict::Apply;
+        let mut memory = if applies { evaluated.memory } else { memory.clone() };
         let skips = memory.0.entry("guard.skips".into()).or_default();
         skips.push(f64::from(u8::from(why.is_some())));
         let from = skips.len().saturating_sub(HALT_AMONG);
@@ -69,7 +77,7 @@ impl LossActor {
                 Verdict::Halt(format!("{count} of the last {} windows gave no usable gradient: {why}", skips.len()))
             }
             Some(why) => Verdict::Skip(why),
-            None => Verdict::Apply,
+            None => own,
         };
         remember(&mut memory, "guard.loss", evaluated.loss);
         remember(&mut memory, "guard.norm", learned.gradient_norm);
@@ -112,31 +120,11 @@ fn remember(memory: &mut Memory, key: &str, value: f64) {
     list.drain(..from);
 }
 
-/// Sums over the unmasked targets of evaluation rows: negative log-likelihood, weights, and first choices.
-fn evaluate(window: &Window, numbers: &Numbers) -> LossReply {
-    let (mut sum, mut count, mut hits) = (0.0, 0.0, 0.0);
-    assert_eq!(numbers.len(), window.tokens(), "a number for every token");
-    let mut rest = numbers.as_slice();
-    for row in &window.rows {
-        // Rows lie end to end and may be shorter than the longest one.
-        let (own, after) = rest.split_at(row.len());
-        rest = after;
-        for (&weight, number) in row.weights.iter().zip(own) {
-            if weight != 0.0 {
-                sum -= f64::from(weight) * f64::from(number[0]);
-                count += f64::from(weight);
-                hits += f64::from(weight) * f64::from(number[3]);
-            }
-        }
-    }
-    LossReply::Evaluated { sum, count, hits }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::stage::{Evaluated, Row};
+    use crate::stage::{Evaluated, Measured, Numbers, Row};
 
     /// An objective that counts its steps and whose loss is the first number.
     struct Counting;
@@ -149,7 +137,7 @@ mod tests {
             let mut memory = memory.clone();
             memory.0.entry("steps".into()).or_insert(vec![0.0])[0] += 1.0;
             let loss = f64::from(numbers[0][0]);
-            Ok(Evaluated { loss, derivatives: Numbers::new(), metrics: Vec::new(), memory })
+            Ok(Evaluated { loss, derivatives: Numbers::new(), metrics: Vec::new(), memory, beside: Vec::new() })
         }
     }
 
@@ -181,8 +169,8 @@ mod tests {
         };
         let window = Window::new(3, vec![row(&[1.0]), row(&[1.0, 0.0, 1.0]), row(&[0.0, 1.0])]);
         let numbers = (1..=6u8).map(|i| [-f32::from(i), 0.0, 0.0, f32::from(i % 2)]).collect();
-        let LossReply::Evaluated { sum, count, hits } = evaluate(&window, &numbers) else { panic!("another reply") };
-        assert_eq!((sum, count, hits), (1.0 + 2.0 + 4.0 + 6.0, 4.0, 1.0));
+        let found = Measured::targets(&window, &numbers);
+        assert_eq!((found.sum, found.count, found.hits), (1.0 + 2.0 + 4.0 + 6.0, 4.0, 1.0));
     }
 
     #[test]

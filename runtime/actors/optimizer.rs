@@ -26,7 +26,7 @@ pub type AskCompute = Box<dyn FnMut(ComputeMessage) -> Result<(), Fault> + Send>
 
 /// The optimizer actor's inside. The moments themselves are buffers of compute's.
 pub struct OptimizerActor {
-    config: OptimizerConfig,
+    config: Option<OptimizerConfig>,
     compute: AskCompute,
     progress: Option<Progress>,
 }
@@ -37,6 +37,10 @@ impl Behaviour for OptimizerActor {
 
     fn handle(&mut self, message: OptimizerMessage) -> Result<OptimizerReply, Fault> {
         match message {
+            OptimizerMessage::Begin(config) => {
+                (self.config, self.progress) = (Some(*config), None);
+                Ok(OptimizerReply::Begun)
+            }
             OptimizerMessage::Restore(progress) => {
                 self.progress = Some(*progress.clone());
                 Ok(OptimizerReply::Progress(progress))
@@ -44,9 +48,9 @@ impl Behaviour for OptimizerActor {
             OptimizerMessage::Update { step, gradient_norm, tokens, memory } => {
                 self.update(step, gradient_norm, tokens, memory)
             }
-            OptimizerMessage::Skip { step, memory } => {
+            OptimizerMessage::Skip { step, next, memory } => {
                 let progress = self.expect(step)?;
-                progress.draw += 1;
+                progress.draw = next;
                 progress.skipped += 1;
                 progress.memory = memory;
                 let progress = Box::new(progress.clone());
@@ -57,14 +61,18 @@ impl Behaviour for OptimizerActor {
 }
 
 impl OptimizerActor {
-    /// Without progress until `Restore`.
-    pub fn new(config: OptimizerConfig, compute: AskCompute) -> OptimizerActor {
-        OptimizerActor { config, compute, progress: None }
+    /// Without a stage until `Begin`, without progress until `Restore`.
+    pub fn new(compute: AskCompute) -> OptimizerActor {
+        OptimizerActor { config: None, compute, progress: None }
     }
 
     fn update(&mut self, step: u64, norm: f64, tokens: u64, memory: Memory) -> Result<OptimizerReply, Fault> {
-        let learning_rate = self.config.schedule.rate(step);
-        let clip = clip_factor(self.config.clip, norm);
+        let Some(config) = &self.config else {
+            return Err(Fault::new(FaultKind::Actor, "the optimizer was asked before a stage began"));
+        };
+        let (beta1, beta2) = (config.beta1, config.beta2);
+        let learning_rate = config.schedule.rate(step);
+        let clip = clip_factor(config.clip, norm);
         let progress = self.expect(step)?;
         let t = i32::try_from(step).unwrap_or(i32::MAX);
         let seed = progress.seed;
@@ -75,8 +83,8 @@ impl OptimizerActor {
             seed_hi: (seed >> 32) as u32,
             draw: draw as u32,
             learning_rate: learning_rate as f32,
-            bias1: (1.0 - self.config.beta1.powi(t)) as f32,
-            bias2: (1.0 - self.config.beta2.powi(t)) as f32,
+            bias1: (1.0 - beta1.powi(t)) as f32,
+            bias2: (1.0 - beta2.powi(t)) as f32,
             clip: clip as f32,
             ..Tick::default()
         };

@@ -64,6 +64,8 @@ pub struct Generated {
     pub log_probabilities: Vec<f32>,
     /// Why it ended.
     pub ended: Ended,
+    /// The token that ended it, where one did.
+    pub end: Option<u32>,
 }
 
 /// One running sequence.
@@ -85,6 +87,25 @@ impl Engine {
         eos: &[u32],
         emit: &mut dyn FnMut(usize, u32) -> bool,
     ) -> Result<Vec<Generated>, Fault> {
+        self.generate_from(0, prompts, sampling, eos, emit)
+    }
+
+    /// The same for a part of a longer list of prompts, in which the first one here has number `first`.
+    pub fn generate_from(
+        &mut self,
+        first: usize,
+        prompts: &[Vec<u32>],
+        sampling: &Sampling,
+        eos: &[u32],
+        emit: &mut dyn FnMut(usize, u32) -> bool,
+    ) -> Result<Vec<Generated>, Fault> {
+        if self.layout.members[POLICY].streams.is_none() {
+            let name = &self.layout.members[POLICY].role.name;
+            let (what, hint) = ("the model was laid out without generation", "this is a mistake of the program");
+            return Err(
+                Refusal::new(what, format!("role \"{name}\" has no programs that continue prompts"), hint).into()
+            );
+        }
         let (room, vocab) = (self.layout.shapes.sequence, self.layout.config(POLICY).vocab as u32);
         for (index, prompt) in prompts.iter().enumerate() {
             let problem = if prompt.is_empty() {
@@ -101,7 +122,7 @@ impl Engine {
         }
         let mut out = Vec::with_capacity(prompts.len());
         for (group, chunk) in prompts.chunks(self.layout.shapes.streams).enumerate() {
-            let first = group * self.layout.shapes.streams;
+            let first = first + group * self.layout.shapes.streams;
             out.extend(self.generate_group(first, chunk, sampling, eos, emit)?);
         }
         self.device.settle()?;
@@ -116,7 +137,7 @@ impl Engine {
         eos: &[u32],
         emit: &mut dyn FnMut(usize, u32) -> bool,
     ) -> Result<Vec<Generated>, Fault> {
-        let empty = Generated { tokens: vec![], log_probabilities: vec![], ended: Ended::Length };
+        let empty = Generated { tokens: vec![], log_probabilities: vec![], ended: Ended::Length, end: None };
         let mut streams: Vec<Stream> = prompts
             .iter()
             .map(|p| Stream { all: p.clone(), prompt: p.len(), out: empty.clone(), done: sampling.max_tokens == 0 })
@@ -269,7 +290,9 @@ fn accept(
         stream.out.ended = ended;
     };
     if eos.contains(&token) {
-        return end(Ended::Eos);
+        end(Ended::Eos);
+        stream.out.end = Some(token);
+        return;
     }
     stream.all.push(token);
     stream.out.tokens.push(token);

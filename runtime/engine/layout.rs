@@ -1,99 +1,21 @@
 //! Everything a training run keeps on a device, and the programs over it: recorded once, before the first step.
 
+pub use super::role::{POLICY, Role, RoleId};
+pub use super::shapes::{Shapes, halves, head_chunk, sequence};
+
+use super::record::record;
 use crate::device::Device;
 use crate::fault::{Fault, Refusal};
-use crate::model::config::{ModelConfig, Positions};
-use crate::model::generate::{Cached, DecodeInputs};
-use crate::model::transformer::{self, Inputs, Weights, Within, decoder, head_weight};
+use crate::model::adapter::{AdapterConfig, AdapterKind, adapter_specs, is_adapter, modules};
+use crate::model::config::{Head, ModelConfig, Positions};
+use crate::model::generate::DecodeInputs;
+use crate::model::transformer::{self, Beside, BesideModule, Inputs, Weights};
 use crate::model::weights::{WeightSpec, specs};
-use crate::tape::{Program, Tape};
+use crate::tape::Program;
 use pleach_shaders::embed::Sorted;
-use pleach_shaders::head::{self, HeadOptions};
-use pleach_shaders::spec::{Dtype, Recorder, Shape, Tensor};
-use pleach_shaders::{adamw, norm_sq};
+use pleach_shaders::spec::{Dtype, Shape, Tensor};
 use serde::{Deserialize, Serialize};
-
-/// The shapes that programs are recorded for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shapes {
-    /// Rows of a full micro-batch; it holds `micro_rows * context` tokens, or more rows that are shorter.
-    pub micro_rows: usize,
-    /// Tokens of the longest row in training and evaluation.
-    pub context: usize,
-    /// Further lengths in tokens, largest first, that training and evaluation are recorded for: what does not fill a
-    /// micro-batch takes the shortest that holds it.
-    pub buckets: Vec<usize>,
-    /// Sequences generated at once.
-    pub streams: usize,
-    /// Tokens of the longest sequence that is generated, its prompt among them: rows of a stream's cache. At most the
-    /// model's context.
-    pub sequence: usize,
-    /// Prompt tokens taken in at once.
-    pub prefill: usize,
-    /// Rows of logits that exist at once.
-    pub head_chunk: usize,
-    /// Compute activations a second time instead of keeping them.
-    pub recompute: bool,
-}
-
-impl Shapes {
-    /// For evaluation and generation over the model's whole context.
-    pub fn inference(config: &ModelConfig, micro_rows: usize, streams: usize) -> Shapes {
-        Shapes {
-            micro_rows,
-            context: config.context,
-            buckets: halves(micro_rows * config.context),
-            streams,
-            sequence: config.context,
-            prefill: config.context.min(64),
-            head_chunk: head_chunk(config.vocab, micro_rows * config.context),
-            recompute: false,
-        }
-    }
-
-    /// For [`Role::generator`]: `streams` sequences of up to `longest` tokens, prompts among them.
-    pub fn generation(config: &ModelConfig, streams: usize, longest: usize) -> Shapes {
-        let sequence = sequence(config, longest);
-        let prefill = sequence.min(64);
-        let (micro_rows, context, buckets, head_chunk) = (1, 1, Vec::new(), 1);
-        Shapes { micro_rows, context, buckets, streams, sequence, prefill, head_chunk, recompute: false }
-    }
-
-    /// For [`Role::reference`]: windows of `context` tokens a row, at most the model's own.
-    pub fn evaluation(config: &ModelConfig, context: usize) -> Shapes {
-        let micro_rows = (2048 / context).clamp(1, 8);
-        let config = ModelConfig { context: context.min(config.context), ..config.clone() };
-        Shapes::inference(&config, micro_rows, 1)
-    }
-
-    /// Lengths in tokens of the recorded micro-batches, the full one first.
-    pub fn lengths(&self) -> Vec<usize> {
-        let full = self.micro_rows * self.context;
-        std::iter::once(full).chain(self.buckets.iter().copied().filter(|&tokens| tokens < full)).collect()
-    }
-
-    /// Number of the shortest of [`Shapes::lengths`] that holds so many tokens. Panics beyond the full one.
-    pub fn bucket(&self, tokens: usize) -> usize {
-        self.lengths().iter().rposition(|&length| tokens <= length).expect("a micro-batch that fits the full length")
-    }
-}
-
-/// Rows of a stream's cache for sequences of up to `longest` tokens: whole blocks of 64, so that a stream's rows begin
-/// where a block of keys does, however long the cache is; at most the context.
-pub fn sequence(config: &ModelConfig, longest: usize) -> usize {
-    longest.clamp(1, config.context).next_multiple_of(64).min(config.context)
-}
-
-/// Half and a quarter of a micro-batch, but not below 64 tokens: for windows that seldom fill one.
-pub fn halves(tokens: usize) -> Vec<usize> {
-    [tokens / 2, tokens / 4].into_iter().filter(|&length| length >= 64).collect()
-}
-
-/// Rows of logits at once: about 32 MiB of them, but at least 256 rows, because each chunk reads the head's weights
-/// twice and adds to their gradient. (A device takes fewer where so many exceed a binding.)
-pub fn head_chunk(vocab: usize, rows: usize) -> usize {
-    ((32 << 20) / (4 * vocab)).clamp(256, 4096).min(rows.max(1))
-}
+use std::collections::HashMap;
 
 /// What AdamW needs besides the step's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,51 +30,6 @@ pub struct AdamW {
     pub decay: f32,
 }
 
-/// Number of a role within a layout.
-pub type RoleId = usize;
-
-/// The first role of every layout: the model that a stage is about; its samples, evaluation and checkpoints.
-pub const POLICY: RoleId = 0;
-
-/// One of the models that a stage keeps on the device at once: the policy, a frozen reference, a critic, ... All share
-/// the inputs, the activation memory and the results; each has weights of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Role {
-    /// For people: `policy`, `reference`, ...
-    pub name: String,
-    /// The model. Its context must hold the rows.
-    pub config: ModelConfig,
-    /// Has gradients, moments, and the programs that use them.
-    pub trained: bool,
-    /// Has the programs that say its numbers for given tokens.
-    pub evaluates: bool,
-    /// Has caches, and the programs that continue prompts.
-    pub generates: bool,
-}
-
-impl Role {
-    /// The model that a stage trains and samples from.
-    pub fn policy(config: &ModelConfig) -> Role {
-        Role { name: "policy".into(), config: config.clone(), trained: true, evaluates: true, generates: true }
-    }
-    /// A model that only continues prompts.
-    pub fn generator(config: &ModelConfig) -> Role {
-        Role { name: "model".into(), config: config.clone(), trained: false, evaluates: false, generates: true }
-    }
-    /// A frozen model that only says its numbers.
-    pub fn reference(config: &ModelConfig) -> Role {
-        Role { name: "reference".into(), config: config.clone(), trained: false, evaluates: true, generates: false }
-    }
-    /// Tokens of the longest row or sequence that it sees, its own context at most.
-    fn longest(&self, shapes: &Shapes) -> usize {
-        let generated = if self.generates { shapes.sequence } else { 0 };
-        let longest = if self.evaluates { generated.max(shapes.context) } else { generated };
-        let (name, context) = (&self.name, self.config.context);
-        assert!((1..=context).contains(&longest), "{longest} tokens for {name}, whose context is {context}");
-        longest
-    }
-}
-
 /// A weight with all that belongs to it.
 #[derive(Clone, Debug)]
 pub struct Slot {
@@ -162,6 +39,8 @@ pub struct Slot {
     pub weight: Tensor,
     /// Gradient sum, first and second moment: only where training.
     pub trained: Option<[Tensor; 3]>,
+    /// A frozen weight below an adapter: no part of the role's state.
+    pub base: bool,
 }
 
 /// Inputs and results of training and evaluation, for the full length; all roles share them.
@@ -175,6 +54,8 @@ pub struct Ports {
     pub dnumbers: Tensor,
     /// (n, 4) what the head says.
     pub numbers: Tensor,
+    /// (4, 1) = {1, 0, 0, 0}: where a scalar head's value stands among the numbers. Absent without such a head.
+    pub unit: Tensor,
     /// (4) sum of squares of all gradients.
     pub norm: Tensor,
     /// (weights, 64) partial sums of squares.
@@ -183,7 +64,7 @@ pub struct Ports {
 
 impl Ports {
     /// The same buffers as a program of `tokens` tokens sees them: their first rows.
-    fn first(&self, tokens: usize, rotary: Tensor) -> Ports {
+    pub(super) fn first(&self, tokens: usize, rotary: Tensor) -> Ports {
         let cut = |tensor: Tensor| tensor.first_rows(tokens);
         let sorted = |of: Sorted| Sorted { order: cut(of.order), runs: cut(of.runs) };
         let inputs = Inputs {
@@ -216,8 +97,10 @@ pub struct Streams {
 pub struct Member {
     /// What it is.
     pub role: Role,
-    /// Weights in their kept order.
+    /// Weights of its own in their kept order; behind them an adapter's tensors.
     pub slots: Vec<Slot>,
+    /// All that its programs read, those of the role below included.
+    pub weights: Weights,
     /// Cosines and sines of its positions.
     pub rotary: Tensor,
     /// Where it generates: what for.
@@ -244,8 +127,10 @@ pub enum Which {
     Learn,
     /// The gradient's sum of squares.
     Norm,
-    /// AdamW on every weight.
+    /// AdamW on every trained weight; where there are scales, those too.
     Update,
+    /// DoRA's norms and factors.
+    Scales,
 }
 
 /// Which program: whose, what it does, and for which of [`Shapes::lengths`] (0 where there is one length).
@@ -287,8 +172,13 @@ impl Layout {
     /// whichever runs, it uses the same activation memory.
     pub fn new(roles: &[Role], shapes: &Shapes, adamw: &AdamW, allocate: &mut Allocate) -> Result<Layout, Fault> {
         assert!(!roles.is_empty(), "a stage has a policy");
-        let members =
-            roles.iter().map(|role| member(role, shapes, allocate)).collect::<Result<Vec<Member>, Fault>>()?;
+        if let Some(refusal) = refusal(roles) {
+            return Err(refusal.into());
+        }
+        let mut members: Vec<Member> = Vec::new();
+        for role in roles {
+            members.push(member(role, &members, shapes, allocate)?);
+        }
         let ports = ports(&members, shapes, allocate)?;
         let (mut programs, mut keys) = (Vec::new(), Vec::new());
         for (role, member) in members.iter().enumerate() {
@@ -305,7 +195,7 @@ impl Layout {
         &self.members[role].role.config
     }
 
-    /// The weights of a role.
+    /// The weights that a role has of its own.
     pub fn slots(&self, role: RoleId) -> &[Slot] {
         &self.members[role].slots
     }
@@ -316,7 +206,7 @@ impl Layout {
         found.unwrap_or_else(|| panic!("{} has no program {key:?}", self.members[key.role].role.name))
     }
 
-    /// The same without a device: counts the bytes that would be allocated.
+    /// The same without a device: counts the bytes that would be allocated. Panics where a role is refused.
     pub fn dry(roles: &[Role], shapes: &Shapes, adamw: &AdamW) -> (Layout, u64) {
         let (mut bytes, mut next) = (0u64, 0u32);
         let layout = Layout::new(roles, shapes, adamw, &mut |_, shape, dtype| {
@@ -333,6 +223,9 @@ impl Layout {
     /// # Errors
     /// The device's own words for what it cannot run at all.
     pub fn predict(roles: &[Role], shapes: &Shapes, adamw: &AdamW, device: &dyn Device) -> Result<(u64, u64), Refusal> {
+        if let Some(refusal) = refusal(roles) {
+            return Err(refusal);
+        }
         let (layout, persistent) = Layout::dry(roles, shapes, adamw);
         match device.refusal(&layout.programs) {
             Some(refusal) => Err(refusal),
@@ -341,49 +234,71 @@ impl Layout {
     }
 }
 
-/// All programs of a role: what they do, the number of their length, and the op list.
-fn record(member: &Member, shapes: &Shapes, ports: &Ports, adamw: &AdamW) -> Vec<(Which, usize, Program)> {
-    let weights: Weights = member.slots.iter().map(|slot| (slot.spec.name.clone(), slot.weight)).collect();
-    let config = &member.role.config;
-    let mut out = Vec::new();
-    for (bucket, &tokens) in shapes.lengths().iter().enumerate() {
-        let ports = ports.first(tokens, member.rotary);
-        if member.role.evaluates {
-            out.push((Which::Evaluate, bucket, forward("evaluate", member, shapes, &weights, &ports, false)));
-        }
-        if member.role.trained {
-            out.push((Which::Learn, bucket, forward("learn", member, shapes, &weights, &ports, true)));
-        }
-    }
-    if let Some(streams) = &member.streams {
-        let program = |name, inputs| decode(name, config, &weights, &streams.caches, inputs);
-        out.push((Which::Prefill, 0, program("prefill", &streams.prefill)));
-        out.push((Which::Decode, 0, program("decode", &streams.decode)));
-    }
-    if member.role.trained {
-        out.push((Which::Norm, 0, norm(member, ports)));
-        out.push((Which::Update, 0, update(&member.slots, adamw)));
-    }
-    out
+fn refusal(roles: &[Role]) -> Option<Refusal> {
+    (0..roles.len()).find_map(|id| Role::refusal(roles, id))
 }
 
-fn member(role: &Role, shapes: &Shapes, allocate: &mut Allocate) -> Result<Member, Fault> {
+fn member(role: &Role, before: &[Member], shapes: &Shapes, allocate: &mut Allocate) -> Result<Member, Fault> {
     let config = &role.config;
+    let adapter = role.adapter.iter().flat_map(|adapter| adapter_specs(config, adapter));
+    // Below an adapter, all is frozen but a score.
+    let frozen = |spec: &WeightSpec| role.adapter.is_some() && spec.name != "score";
+    let own = specs(config).into_iter().filter(|spec| role.base.is_none() || spec.name == "score");
+    let all: Vec<(WeightSpec, bool)> = own
+        .map(|spec| (frozen(&spec), spec))
+        .map(|(base, spec)| (spec, base))
+        .chain(adapter.map(|s| (s, false)))
+        .collect();
     let mut slots = Vec::new();
-    for spec in specs(config) {
+    for (spec, base) in all {
         let shape = Shape::new(&spec.shape);
         let mut one = |what: &str| allocate(&format!("{} {} {what}", role.name, spec.name), shape, Dtype::F32);
         let weight = one("weight")?;
-        let trained = if role.trained { Some([one("gradient")?, one("moment 1")?, one("moment 2")?]) } else { None };
-        slots.push(Slot { spec, weight, trained });
+        let trained = match role.trained && !base {
+            true => Some([one("gradient")?, one("moment 1")?, one("moment 2")?]),
+            false => None,
+        };
+        slots.push(Slot { spec, weight, trained, base });
     }
+    let below = role.base.iter().flat_map(|&base| &before[base].slots);
+    let below = below.filter(|slot| !is_adapter(&slot.spec.name));
+    let tensors: HashMap<String, Tensor> =
+        below.chain(&slots).map(|slot| (slot.spec.name.clone(), slot.weight)).collect();
+    let beside = role.adapter.as_ref().map(|adapter| beside(role, adapter, &tensors, allocate)).transpose()?;
+    let weights = Weights { tensors, beside: beside.unwrap_or_default() };
     let table = match config.positions {
         Positions::Learned => Shape::new(&[4]),
         Positions::Rotary { .. } => Shape::new(&[role.longest(shapes), config.head_dim / 2, 2]),
     };
     let rotary = allocate("rotary", table, Dtype::F32)?;
     let streams = if role.generates { Some(streams(config, shapes, rotary, allocate)?) } else { None };
-    Ok(Member { role: role.clone(), slots, rotary, streams })
+    Ok(Member { role: role.clone(), slots, weights, rotary, streams })
+}
+
+/// What stands beside each of our weights.
+fn beside(
+    role: &Role,
+    adapter: &AdapterConfig,
+    tensors: &HashMap<String, Tensor>,
+    allocate: &mut Allocate,
+) -> Result<HashMap<String, Beside>, Fault> {
+    let mut out: HashMap<String, Beside> = HashMap::new();
+    for module in modules(&role.config, adapter) {
+        let [a, b, magnitude] = module.tensors().map(|name| tensors.get(&name).copied().unwrap_or(Tensor::none()));
+        let part = BesideModule { first: module.rows.start, a, b, magnitude };
+        if let Some(beside) = out.get_mut(&module.ours) {
+            beside.modules.push(part);
+            continue;
+        }
+        let rows = Shape::new(&[tensors[&module.ours].shape.rows()]);
+        let mut one = |what: &str| allocate(&format!("{} {} {what}", role.name, module.ours), rows, Dtype::F32);
+        let scales = match adapter.kind {
+            AdapterKind::Dora => Some([one("norms")?, one("factors")?]),
+            AdapterKind::Lora | AdapterKind::RsLora => None,
+        };
+        out.insert(module.ours, Beside { scale: adapter.scale(), modules: vec![part], scales });
+    }
+    Ok(out)
 }
 
 fn streams(config: &ModelConfig, shapes: &Shapes, rotary: Tensor, allocate: &mut Allocate) -> Result<Streams, Fault> {
@@ -401,6 +316,7 @@ fn ports(members: &[Member], shapes: &Shapes, allocate: &mut Allocate) -> Result
     let n = shapes.micro_rows * shapes.context;
     let weights = members.iter().map(|member| member.slots.len()).max().expect("a stage has a policy");
     let learned = members.iter().any(|member| member.role.config.positions == Positions::Learned);
+    let scalar = members.iter().any(|member| member.role.config.head == Head::Scalar);
     let mut ints = |name: &str, dims: &[usize]| allocate(name, Shape::new(dims), Dtype::U32);
     let sorted = Sorted { order: ints("order", &[n])?, runs: ints("runs", &[n, 2])? };
     let positions_sorted = if learned {
@@ -422,71 +338,10 @@ fn ports(members: &[Member], shapes: &Shapes, allocate: &mut Allocate) -> Result
         targets: allocate("targets", Shape::new(&[n]), Dtype::U32)?,
         dnumbers: allocate("dnumbers", Shape::new(&[n, 4]), Dtype::F32)?,
         numbers: allocate("numbers", Shape::new(&[n, 4]), Dtype::F32)?,
+        unit: if scalar { allocate("unit", Shape::new(&[4, 1]), Dtype::F32)? } else { Tensor::none() },
         norm: allocate("norm", Shape::new(&[4]), Dtype::F32)?,
         norm_parts: allocate("norm parts", Shape::new(&[weights, 64]), Dtype::F32)?,
     })
-}
-
-/// Forward and head; with `train` also backward into the gradient sums.
-fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, ports: &Ports, train: bool) -> Program {
-    let mut tape = Tape::new(name, shapes.recompute);
-    if train {
-        for slot in &member.slots {
-            let [gradient, ..] = slot.trained.expect("a training layout has gradients");
-            tape.train(slot.weight, gradient);
-        }
-    }
-    tape.place("numbers", ports.numbers);
-    let config = &member.role.config;
-    let config = &ModelConfig { dropout: if train { config.dropout } else { 0.0 }, ..config.clone() };
-    let mut within = Within(ports.inputs.spans);
-    let hidden = decoder(&mut tape, config, weights, &ports.inputs, &mut within);
-    tape.scope("head");
-    let options = HeadOptions { scale: 1.0, softcap: 0.0, temperature: 1.0, chunk: shapes.head_chunk };
-    let derivatives = train.then_some(ports.dnumbers);
-    head::record(&mut tape, hidden, head_weight(config, weights), ports.targets, derivatives, options);
-    if train {
-        tape.backward();
-    }
-    tape.finish()
-}
-
-/// Tokens into the caches, and the last hidden state of each sequence into sampled tokens.
-fn decode(name: &str, config: &ModelConfig, weights: &Weights, caches: &[Tensor], inputs: &DecodeInputs) -> Program {
-    let mut tape = Tape::new(name, false);
-    let config = &ModelConfig { dropout: 0.0, ..config.clone() };
-    let apart = inputs.slots.shape.len() == inputs.last.shape.len();
-    let mut cached = Cached { caches, slots: inputs.slots, spans: inputs.inputs.spans, apart };
-    let hidden = decoder(&mut tape, config, weights, &inputs.inputs, &mut cached);
-    inputs.record_sampling(&mut tape, hidden, head_weight(config, weights));
-    tape.finish()
-}
-
-fn norm(member: &Member, ports: &Ports) -> Program {
-    let mut tape = Tape::new("norm", false);
-    let gradients = member.gradients();
-    for call in norm_sq::calls(&gradients, ports.norm_parts.first_rows(gradients.len()), ports.norm) {
-        tape.call(call);
-    }
-    tape.finish()
-}
-
-fn update(slots: &[Slot], adamw: &AdamW) -> Program {
-    let mut tape = Tape::new("update", false);
-    for slot in slots {
-        let Some([g, m, v]) = slot.trained else { continue };
-        let decay = if slot.spec.decays() { adamw.decay } else { 0.0 };
-        let params = adamw::Params {
-            beta1: adamw.beta1,
-            beta2: adamw.beta2,
-            eps: adamw.eps,
-            decay,
-            lr_scale: 1.0,
-            len: slot.spec.len() as u32,
-        };
-        tape.call(adamw::call(g, slot.weight, m, v, params));
-    }
-    tape.finish()
 }
 
 /// The rotary table of a model, ready to be written to its `Member::rotary`.

@@ -5,6 +5,9 @@
 pub mod batch;
 pub mod generation;
 pub mod layout;
+mod record;
+mod role;
+mod shapes;
 pub mod state;
 
 use crate::device::{Device, Held, ProgramId};
@@ -29,6 +32,8 @@ pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
     programs: Vec<ProgramId>,
+    /// The roles whose model was begun or restored, an adapter left out.
+    filled: Vec<bool>,
     batch: Batch,
     scratch: Vec<u32>,
 }
@@ -43,7 +48,16 @@ impl Engine {
                 device.write(member.rotary, 0, &layout::rotary_words(member))?;
             }
         }
-        Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
+        if !layout.ports.unit.is_none() {
+            device.write(layout.ports.unit, 0, bytemuck::cast_slice(&[1f32, 0.0, 0.0, 0.0]))?;
+        }
+        for (_, _, scales) in layout.members.iter().flat_map(|member| member.weights.scaled()) {
+            for tensor in scales {
+                device.write(tensor, 0, &vec![1f32.to_bits(); tensor.shape.len()])?;
+            }
+        }
+        let filled = vec![false; roles.len()];
+        Ok(Engine { device, layout, programs, filled, batch: Batch::default(), scratch: Vec::new() })
     }
 
     /// The device below.
@@ -84,21 +98,21 @@ impl Engine {
         Ok(Learned { numbers, gradient_norm })
     }
 
-    /// AdamW on every weight with the gradients of the last `learn`. The point of no return.
+    /// AdamW on every weight of a role with the gradients of its last `learn`. The point of no return.
     pub fn update(&mut self, role: RoleId, tick: &Tick) -> Result<(), Fault> {
         self.device.run(self.program(Key::full(role, Which::Update)), 0, tick)?;
         self.device.settle()
     }
 
-    /// The head's numbers of a window under the policy, bit for bit those that `learn` will see.
-    pub fn look(&mut self, window: &Window) -> Result<Numbers, Fault> {
-        let dropout = self.layout.config(POLICY).dropout;
+    /// The head's numbers of a window under a role, bit for bit those that its `learn` will see.
+    pub fn look(&mut self, role: RoleId, window: &Window) -> Result<Numbers, Fault> {
+        let dropout = self.layout.config(role).dropout;
         if dropout > 0.0 {
             let what = "the objective must see a window before it is learned";
             let detail = format!("the model drops {dropout} of its activations, so that it would see another one");
             return Err(Refusal::new(what, detail, "set dropout = 0").into());
         }
-        self.evaluate(POLICY, window)
+        self.evaluate(role, window)
     }
 
     /// The head's numbers of a window, nothing learned.

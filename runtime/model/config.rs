@@ -59,6 +59,23 @@ impl FeedForward {
     }
 }
 
+/// What stands on the decoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// Logits over the vocabulary: a language model.
+    #[default]
+    Vocabulary,
+    /// One value a token: a reward model, a critic.
+    Scalar,
+}
+
+impl Head {
+    fn is_default(&self) -> bool {
+        *self == Head::default()
+    }
+}
+
 /// The one decoder in numbers. Every field is kept in the run folder as it was used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,8 +112,11 @@ pub struct ModelConfig {
     pub projection_bias: bool,
     /// The feed-forward part.
     pub feed_forward: FeedForward,
-    /// The head is the token embedding.
+    /// The vocabulary's head, where there is one, is the token embedding.
     pub tied: bool,
+    /// What stands on the decoder; a file that does not say it has a language model.
+    #[serde(default, skip_serializing_if = "Head::is_default")]
+    pub head: Head,
     /// A token sees at most this many tokens, itself among them; none: all before it.
     pub sliding_window: Option<usize>,
     /// Soft cap of attention scores; 0 = off.
@@ -131,6 +151,7 @@ impl ModelConfig {
             projection_bias: biases,
             feed_forward: if biases { FeedForward::GeluTanh } else { FeedForward::Gelu },
             tied: true,
+            head: Head::Vocabulary,
             sliding_window: None,
             attention_softcap: 0.0,
             dropout: 0.0,
@@ -165,6 +186,7 @@ impl ModelConfig {
             projection_bias: false,
             feed_forward: FeedForward::SwiGlu,
             tied: true,
+            head: Head::Vocabulary,
             sliding_window: None,
             attention_softcap: 0.0,
             dropout: 0.0,
@@ -180,6 +202,11 @@ impl ModelConfig {
         let mut config = ModelConfig::qwen3(vocab, context, width, depth.max(1), heads, kv_heads);
         config.tied = depth < 16;
         config
+    }
+
+    /// The same decoder under a scalar head.
+    pub fn scalar(&self) -> ModelConfig {
+        ModelConfig { head: Head::Scalar, ..self.clone() }
     }
 
     /// Refuses what cannot be a model, naming the field.
@@ -236,7 +263,7 @@ impl ModelConfig {
     fn weights(&self) -> u128 {
         let [c, q, kv] = [self.width, self.heads * self.head_dim, self.kv_heads * self.head_dim].map(|n| n as u128);
         let feed_forward = self.up_width() as u128 + self.hidden as u128;
-        let vocab = self.vocab as u128 * if self.tied { 1 } else { 2 };
+        let vocab = self.vocab as u128 * if self.tied || self.head == Head::Scalar { 1 } else { 2 };
         let places = if self.positions == Positions::Learned { self.context as u128 } else { 0 };
         (vocab + places) * c + self.layers as u128 * c * (2 * q + 2 * kv + feed_forward)
     }

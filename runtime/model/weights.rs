@@ -1,6 +1,6 @@
 //! The list of a model's weights: names, shapes, how they begin, and which of them decay.
 
-use super::config::{ModelConfig, Norm, Positions};
+use super::config::{Head, ModelConfig, Norm, Positions};
 use pleach_shaders::noise;
 
 /// How a weight begins.
@@ -8,6 +8,8 @@ use pleach_shaders::noise;
 pub enum Init {
     /// Normal with this standard deviation.
     Normal(f32),
+    /// Evenly within this of 0.
+    Uniform(f32),
     /// All the same.
     Constant(f32),
 }
@@ -84,8 +86,11 @@ pub fn specs(config: &ModelConfig) -> Vec<WeightSpec> {
     if norm_bias {
         add("norm.bias".into(), &[c], zero);
     }
-    if !config.tied {
-        add("head".into(), &[config.vocab, c], Init::Normal(INIT_STD));
+    match config.head {
+        // As in Stiennon et al., 2020.
+        Head::Scalar => add("score".into(), &[1, c], Init::Normal(1.0 / (c as f32 + 1.0).sqrt())),
+        Head::Vocabulary if config.tied => {}
+        Head::Vocabulary => add("head".into(), &[config.vocab, c], Init::Normal(INIT_STD)),
     }
     out
 }
@@ -99,8 +104,16 @@ pub fn parameters(config: &ModelConfig) -> usize {
 pub fn begin(spec: &WeightSpec, index: usize, seed: u64) -> Vec<f32> {
     match spec.init {
         Init::Constant(value) => vec![value; spec.len()],
+        Init::Uniform(limit) => uniforms(spec.len(), seed, index as u32).map(|u| (2.0 * u - 1.0) * limit).collect(),
         Init::Normal(std) => normals(spec.len(), seed, index as u32).map(|z| z * std).collect(),
     }
+}
+
+/// Numbers in [0, 1) from Philox words (seed, stream, index).
+fn uniforms(count: usize, seed: u64, stream: u32) -> impl Iterator<Item = f32> {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let words = (0..count.div_ceil(4) as u32).flat_map(move |block| noise::philox(key, [block, stream, 0, 0x10A]));
+    words.map(|bits| (bits >> 8) as f32 / (1 << 24) as f32).take(count)
 }
 
 /// Standard normal numbers by Box-Muller from Philox words (seed, stream, index).

@@ -17,6 +17,8 @@ use crate::fault::{Fault, FaultKind};
 pub const MODEL: &str = "model.safetensors";
 /// The file of the optimizer's moments.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// How the names of all files of tensors end, and of no others.
+const TENSORS: &str = ".safetensors";
 /// The file of everything small that a resume needs.
 pub const STATE: &str = "state.bin";
 
@@ -37,6 +39,8 @@ pub struct Snapshot<'a> {
     pub model: Vec<TensorRef<'a>>,
     /// Moments, in the order they are written. Empty: the file holds no tensor.
     pub optimizer: Vec<TensorRef<'a>>,
+    /// Further files of tensors, by their names: models that learn beside, with their moments.
+    pub beside: Vec<(String, Vec<TensorRef<'a>>)>,
     /// Cursor, seeds, loss memory, schedule, versions: at most 512 MiB together.
     pub state: Sections,
     /// Small files beside: config.json, tokenizer.json, ...
@@ -61,6 +65,7 @@ impl Snapshot<'_> {
             stage: stage.into(),
             model: Vec::new(),
             optimizer: Vec::new(),
+            beside: Vec::new(),
             state: Vec::new(),
             extras: Vec::new(),
             finite: true,
@@ -80,7 +85,8 @@ impl Snapshot<'_> {
     pub fn bytes(&self) -> u64 {
         let small: usize =
             self.state.iter().chain(&self.extras).map(|(name, bytes)| name.len() + bytes.len() + 64).sum();
-        tensors::file_bytes(&self.model) + tensors::file_bytes(&self.optimizer) + small as u64 + 8192
+        let beside: u64 = self.beside.iter().map(|(_, list)| tensors::file_bytes(list)).sum();
+        tensors::file_bytes(&self.model) + tensors::file_bytes(&self.optimizer) + beside + small as u64 + 8192
     }
 }
 
@@ -95,6 +101,8 @@ pub struct Checkpoint {
     pub model: Vec<Loaded>,
     /// The moments, in the order written; empty where they were not asked for.
     pub optimizer: Vec<Loaded>,
+    /// Further files of tensors, by their names; empty where moments were not asked for.
+    pub beside: Vec<(String, Vec<Loaded>)>,
     /// The pieces of state.
     pub state: Sections,
     /// The small files beside.
@@ -105,6 +113,11 @@ impl Checkpoint {
     /// A piece of state.
     pub fn section(&self, name: &str) -> Option<&[u8]> {
         self.state.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// A further file of tensors.
+    pub fn tensors(&self, name: &str) -> Option<&[Loaded]> {
+        self.beside.iter().find(|(n, _)| n == name).map(|(_, list)| list.as_slice())
     }
 
     /// A small file.
@@ -169,7 +182,10 @@ fn write_beside(
     store.make(beside).map_err(|e| Fault::disk("make", beside, &e))?;
     let mut good = snapshot.finite;
     let mut files = Vec::new();
-    for (name, list) in [(MODEL, &snapshot.model), (OPTIMIZER, &snapshot.optimizer)] {
+    let further = snapshot.beside.iter().map(|(name, list)| (name.as_str(), list));
+    for (name, list) in [(MODEL, &snapshot.model), (OPTIMIZER, &snapshot.optimizer)].into_iter().chain(further) {
+        let free = is_plain_name(name) && files.iter().all(|f: &FileRecord| f.name != name);
+        assert!(free && name.ends_with(TENSORS), "a checkpoint cannot hold tensors in a file named {name:?}");
         files.push(write_file(store, beside, name, &mut |out| {
             good &= tensors::write_tensors(out, list)?;
             Ok(())
@@ -179,7 +195,8 @@ fn write_beside(
         .map_err(|e| Fault::new(FaultKind::Refused, format!("could not write {STATE}: {e}")))?;
     files.push(write_file(store, beside, STATE, &mut |out| out.write_all(&state))?);
     for (name, bytes) in &snapshot.extras {
-        let free = is_plain_name(name) && name != MANIFEST && files.iter().all(|f: &FileRecord| f.name != *name);
+        let plain = is_plain_name(name) && name != MANIFEST && !name.ends_with(TENSORS);
+        let free = plain && files.iter().all(|f: &FileRecord| f.name != *name);
         assert!(free, "a checkpoint cannot hold an extra file named {name:?}");
         files.push(write_file(store, beside, name, &mut |out| out.write_all(bytes))?);
     }
@@ -242,13 +259,15 @@ pub fn verify_files(
     wanted.try_for_each(|file| with_hash(store, folder, file, &mut |_| Ok(())))
 }
 
-/// Loads a checkpoint folder, all of it hashed; without `optimizer`, its moments are left on the disk, unread.
+/// Loads a checkpoint folder, all of it hashed; without `optimizer`, all tensors but the model's are left on the
+/// disk, unread.
 pub fn load(store: &dyn Store, folder: &Path, optimizer: bool) -> Result<Checkpoint, Damage> {
     let manifest = read_manifest(store, folder)?;
     let mut checkpoint = Checkpoint {
         folder: folder.to_path_buf(),
         model: Vec::new(),
         optimizer: Vec::new(),
+        beside: Vec::new(),
         state: Vec::new(),
         extras: Vec::new(),
         manifest,
@@ -269,9 +288,14 @@ pub fn load(store: &dyn Store, folder: &Path, optimizer: bool) -> Result<Checkpo
                 checkpoint.model = tensors::tensors_of(body, file.len, &path, &mut |_| true)?;
                 Ok(())
             })?,
-            OPTIMIZER if !optimizer => {}
+            name if name.ends_with(TENSORS) && !optimizer => {}
             OPTIMIZER => with_hash(store, folder, file, &mut |body| {
                 checkpoint.optimizer = tensors::tensors_of(body, file.len, &path, &mut |_| true)?;
+                Ok(())
+            })?,
+            name if name.ends_with(TENSORS) => with_hash(store, folder, file, &mut |body| {
+                let list = tensors::tensors_of(body, file.len, &path, &mut |_| true)?;
+                checkpoint.beside.push((name.to_string(), list));
                 Ok(())
             })?,
             _ => {

@@ -13,8 +13,9 @@
 // Workgroup: 64 invocations as 8 x 8; (tx, ty) keeps 4 x 4 scores of rows 4 ty .. and others 4 tx .., and of the sums
 // its four rows and QUADS quads of channels (8 b + tx). Products over channels go through `stage` in depths of 16, as
 // [depth][four rows]; `weights` holds the tile's weights as [other][four rows]; `stage` then holds c, 32 channels at
-// a time. 9 KiB of workgroup memory. Grid: 32 rows x heads (passes 2 and 3: key heads), the last rows first, because
-// in a causal call they have the most to do. Limits: all widths are multiples of 4 words, d <= 32 QUADS.
+// a time. Quads of rows stand at i ^ 2 (depth / 4) and i ^ (other / 4), so that what is written turned over does not
+// meet in one bank. 9 KiB of workgroup memory. Grid: 32 rows x heads (passes 2 and 3: key heads), the last rows first,
+// because in a causal call they have the most to do. Limits: all widths are multiples of 4 words, d <= 32 QUADS.
 // The order of every sum is fixed: others in order within an invocation, the eight of a row at the end.
 //% import grid
 //% import attention
@@ -161,19 +162,23 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
             }
 //% end
             workgroupBarrier();
-            let to = lane / 32u * 128u + deep * 32u + carried;
+            let to = lane / 32u * 128u + deep * 32u + (carried ^ (2u * deep));
 //% for u in 0..4
             stage[to + {{8*u}}u] = vec4(word_0[{{u}}], word_1[{{u}}], word_2[{{u}}], word_3[{{u}}]);
 //% end
             workgroupBarrier();
-            for (var k = 0u; k < 16u; k += 1u) {
-                let a = stage[k * 8u + ty];
-                let b = stage[128u + k * 8u + tx];
+            for (var g = 0u; g < 4u; g += 1u) {
+                let at_a = g * 32u + (ty ^ (2u * g));
+                let at_b = g * 32u + (tx ^ (2u * g)) + 128u;
+//% for k in 0..4
+                let a_{{k}} = stage[at_a + {{8*k}}u];
+                let b_{{k}} = stage[at_b + {{8*k}}u];
 //% for r in 0..4
 //% if product == 0
-                s_{{r}} += a[{{r}}] * b;
+                s_{{r}} += a_{{k}}[{{r}}] * b_{{k}};
 //% else
-                t_{{r}} += a[{{r}}] * b;
+                t_{{r}} += a_{{k}}[{{r}}] * b_{{k}};
+//% end
 //% end
 //% end
             }
@@ -195,10 +200,10 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         let m_{{r}} = select(vec4(LOWEST), s_{{r}}, seen_{{r}});
         var best_{{r}} = max(max(max(m_{{r}}.x, m_{{r}}.y), max(m_{{r}}.z, m_{{r}}.w)), top_{{r}});
 //% end
-        tops[tx * 8u + ty] = vec4(best_0, best_1, best_2, best_3);
+        tops[tx * 8u + (ty ^ tx)] = vec4(best_0, best_1, best_2, best_3);
         workgroupBarrier();
         for (var k = 0u; k < 8u; k += 1u) {
-            let top = tops[k * 8u + ty];
+            let top = tops[k * 8u + (ty ^ k)];
 //% for r in 0..4
             best_{{r}} = max(best_{{r}}, top[{{r}}]);
 //% end
@@ -232,7 +237,7 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 //% end
 //% end
 //% for k in 0..4
-        weights[(4u * tx + {{k}}u) * 8u + ty] = vec4(s_0[{{k}}], s_1[{{k}}], s_2[{{k}}], s_3[{{k}}]);
+        weights[(4u * tx + {{k}}u) * 8u + (ty ^ tx)] = vec4(s_0[{{k}}], s_1[{{k}}], s_2[{{k}}], s_3[{{k}}]);
 //% end
         // The tile's weights times c, 32 channels at a time.
 //% for b in 0..QUADS
@@ -255,11 +260,15 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
             stage[k * 8u + tx] = word;
         }
         workgroupBarrier();
-        for (var k = 0u; k < 32u; k += 1u) {
-            let w = weights[k * 8u + ty];
-            let c = stage[k * 8u + tx];
+        for (var g = 0u; g < 8u; g += 1u) {
+            let at_w = g * 32u + (ty ^ g);
+            let at_c = g * 32u + tx;
+//% for k in 0..4
+            let w_{{k}} = weights[at_w + {{8*k}}u];
+            let c_{{k}} = stage[at_c + {{8*k}}u];
 //% for r in 0..4
-            o_{{r}}_{{b}} += w[{{r}}] * c;
+            o_{{r}}_{{b}} += w_{{k}}[{{r}}] * c_{{k}};
+//% end
 //% end
         }
 //% end
@@ -269,10 +278,10 @@ fn values_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 //% end
 //% if PASS == 0
     workgroupBarrier();
-    tops[tx * 8u + ty] = vec4(sum_0, sum_1, sum_2, sum_3);
+    tops[tx * 8u + (ty ^ tx)] = vec4(sum_0, sum_1, sum_2, sum_3);
     workgroupBarrier();
     var sums = vec4<f32>();
-    for (var k = 0u; k < 8u; k += 1u) { sums += tops[k * 8u + ty]; }
+    for (var k = 0u; k < 8u; k += 1u) { sums += tops[k * 8u + (ty ^ k)]; }
 //% for r in 0..4
     if (stored_{{r}}) {
         let factor = select(0.0, 1.0 / sums[{{r}}], sums[{{r}}] > 0.0);

@@ -4,11 +4,14 @@
 //! evaluation set shares with the training set, and what looks like personal data. All of it in bounded memory and
 //! one pass.
 
+mod diversity;
 mod personal;
 mod similar;
 #[cfg(test)]
 mod tests;
+mod words;
 
+pub use diversity::{Diversity, Kind, kind};
 pub use personal::{Personal, find};
 pub use similar::{Index, Seen};
 
@@ -139,11 +142,21 @@ pub struct Overlap {
     pub examples: Vec<(String, String)>,
 }
 
+/// A file with its shape, records, and keys that are not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// What was read.
+    #[serde(flatten)]
+    pub reading: Reading,
+}
+
 /// The figures of a data set.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Inspection {
-    /// Each file with its shape, records, and keys that are not used.
-    pub files: Vec<(String, Reading)>,
+    /// Each file.
+    pub files: Vec<File>,
     /// Records in their normal form.
     pub records: u64,
     /// Records with an answer that says nothing.
@@ -164,8 +177,16 @@ pub struct Inspection {
     pub tally: Tally,
     /// The first encoded records with their mask.
     pub samples: Vec<Sample>,
+    /// Encoded answers that begin with BOS, where the tokenizer has one.
+    pub begins_with_bos: u64,
+    /// Encoded answers with a further BOS inside: templates of Llama 2's kind begin each exchange with it.
+    pub bos_inside: u64,
+    /// Encoded answers.
+    pub encoded: u64,
     /// Likely personal data.
     pub personal: Personal,
+    /// What is asked.
+    pub diversity: Diversity,
     /// What the evaluation set shares with the training set, where one was looked at.
     pub overlap: Option<Overlap>,
 }
@@ -196,7 +217,7 @@ impl<'a> Inspector<'a> {
 
     /// A file has been read to its end.
     pub fn file(&mut self, name: &str, reading: Reading) {
-        self.found.files.push((name.to_owned(), reading));
+        self.found.files.push(File { name: name.to_owned(), reading });
     }
 
     /// Looks at a record of the training set.
@@ -216,18 +237,33 @@ impl<'a> Inspector<'a> {
         }
         let given = record.given();
         if !given.trim().is_empty() {
-            self.given.add(&given);
+            let seen = self.given.add(&given);
+            self.found.diversity.add(place, record.asked().as_deref().unwrap_or(&given), seen);
         }
         self.found.personal.add(place, &words);
     }
 
-    /// Looks at a record's ids and mask.
-    pub fn encoded(&mut self, place: &str, record: Encoded) {
-        self.found.tokens.add(record.ids.len() as u64);
-        if let Some(tokenizer) = self.tokenizer.filter(|_| self.found.samples.len() < self.samples) {
-            self.found.samples.push(Sample::of(place, &record, tokenizer));
+    /// Looks at the ids and masks of a record's answers; what is trained on of it, if anything.
+    pub fn encoded(&mut self, place: &str, answers: Vec<Encoded>) -> Option<Vec<Encoded>> {
+        let bos = self.tokenizer.and_then(Tokenizer::bos);
+        let sampled = self.found.samples.len() < self.samples;
+        for (index, one) in answers.iter().enumerate() {
+            self.found.encoded += 1;
+            self.found.tokens.add(one.ids.len() as u64);
+            self.found.begins_with_bos += u64::from(bos.is_some() && one.ids.first().copied() == bos);
+            self.found.bos_inside += u64::from(one.bos_inside > 0);
+            if let Some(tokenizer) = self.tokenizer.filter(|_| sampled) {
+                let alone = answers.len() == 1;
+                let place = if alone { place.to_owned() } else { format!("{place}, answer {}", index + 1) };
+                self.found.samples.push(Sample::of(&place, one, tokenizer));
+            }
         }
-        self.found.tally.take(record, &self.limits);
+        self.found.tally.take_all(answers, &self.limits)
+    }
+
+    /// Counts the tokens of what has no mask: a text, a prompt alone.
+    pub fn unmasked(&mut self, tokens: usize) {
+        self.found.tokens.add(tokens as u64);
     }
 
     /// Looks at a record of the evaluation set, after all of the training set.
@@ -254,7 +290,8 @@ impl<'a> Inspector<'a> {
     }
 
     /// The figures.
-    pub fn finish(self) -> Inspection {
+    pub fn finish(mut self) -> Inspection {
+        self.found.diversity.close();
         self.found
     }
 

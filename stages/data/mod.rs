@@ -29,6 +29,7 @@
 
 mod cache;
 mod corpus;
+pub mod examples;
 mod glob;
 pub mod inspect;
 mod json;

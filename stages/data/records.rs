@@ -21,6 +21,7 @@
 //! | prompt | `prompt` and any columns for a reward function |
 
 mod chat;
+mod choices;
 mod detect;
 mod field;
 mod foreign;
@@ -30,10 +31,11 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub use choices::{MultipleChoice, has_choices, read_choices};
 pub use detect::Shape;
 pub use field::Wrong;
 pub use ranking::{Answer, Ranked};
-pub use read::{Detected, Place, ReadOptions, Reading, detect, read};
+pub use read::{Detected, Place, ReadOptions, Reading, detect, holds_records, read};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -297,6 +299,35 @@ impl Record {
             Record::Unpaired(it) => it.prompt.words(),
             Record::Ranked(it) => it.prompt.words(),
             Record::Prompt(it) => it.prompt.words(),
+        }
+    }
+
+    /// The last thing that is asked before the first answer, where the record holds messages: what tells the task.
+    pub fn asked(&self) -> Option<String> {
+        let messages = match self {
+            Record::Conversation(it) => &it.messages,
+            Record::Completion(Completion { prompt: Said::Messages(it), .. })
+            | Record::Pair(Pair { prompt: Said::Messages(it), .. })
+            | Record::Unpaired(Unpaired { prompt: Said::Messages(it), .. })
+            | Record::Ranked(Ranked { prompt: Said::Messages(it), .. })
+            | Record::Prompt(Prompt { prompt: Said::Messages(it), .. }) => it,
+            _ => return None,
+        };
+        let before = messages.iter().take_while(|message| message.role != Role::Assistant);
+        before.filter(|message| message.role == Role::User).last()?.content.clone()
+    }
+
+    /// Whether a chat template is needed to make ids of it: it holds messages.
+    pub fn has_messages(&self) -> bool {
+        let is = |said: &Said| matches!(said, Said::Messages(_));
+        match self {
+            Record::Text(_) => false,
+            Record::Conversation(_) => true,
+            Record::Completion(it) => is(&it.prompt) || is(&it.completion),
+            Record::Pair(it) => is(&it.prompt) || is(&it.chosen) || is(&it.rejected),
+            Record::Unpaired(it) => is(&it.prompt) || is(&it.completion),
+            Record::Ranked(it) => is(&it.prompt) || it.completions.iter().any(|answer| is(&answer.said)),
+            Record::Prompt(it) => is(&it.prompt),
         }
     }
 

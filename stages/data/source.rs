@@ -2,6 +2,7 @@
 
 use super::glob;
 use super::stream;
+use super::world::Book;
 use pleach_runtime::fault::Refusal;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,26 @@ pub enum Source {
         /// Number of the first story.
         first: u64,
         /// How many stories.
+        count: u64,
+    },
+    /// The little world's manuals: `count` pages of the seed, from page `first`.
+    Manuals {
+        /// Seed of the world's dice.
+        seed: u64,
+        /// Number of the first page.
+        first: u64,
+        /// How many pages.
+        count: u64,
+    },
+    /// What the little world's records of a kind say, as text: for tokenizers.
+    Records {
+        /// Which records.
+        book: Book,
+        /// Seed of the world's dice.
+        seed: u64,
+        /// Number of the first record.
+        first: u64,
+        /// How many records.
         count: u64,
     },
 }

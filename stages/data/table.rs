@@ -34,7 +34,7 @@ pub struct Draws {
 #[derive(Clone)]
 pub struct Table {
     train: Arc<[Item]>,
-    validation: Arc<[Row]>,
+    validation: Arc<[Item]>,
     draws: Draws,
     token_bytes: Arc<[u32]>,
     fingerprint: String,
@@ -48,6 +48,20 @@ impl Table {
     pub fn new(
         train: Vec<Item>,
         validation: Vec<Row>,
+        draws: Draws,
+        token_bytes: Arc<[u32]>,
+    ) -> Result<Table, Refusal> {
+        let alone = validation.into_iter().map(|row| Item { rows: vec![row], facts: Vec::new() });
+        Table::measured(train, alone.collect(), draws, token_bytes)
+    }
+
+    /// A table whose validation is measured item by item: those with facts are groups.
+    ///
+    /// # Errors
+    /// As [`Table::new`].
+    pub fn measured(
+        train: Vec<Item>,
+        validation: Vec<Item>,
         draws: Draws,
         token_bytes: Arc<[u32]>,
     ) -> Result<Table, Refusal> {
@@ -79,12 +93,19 @@ impl Data for Table {
         Ok(Window { groups, ..Window::new(self.draws.context, rows) })
     }
 
-    fn evaluation_rows(&self) -> usize {
-        self.validation.len()
+    fn evaluation_sets(&self) -> Vec<(String, usize)> {
+        vec![(String::new(), self.validation.len())]
     }
 
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault> {
-        Ok(Window::new(self.draws.context, self.validation[from..to].to_vec()))
+        let (mut rows, mut groups) = (Vec::new(), Vec::new());
+        for item in &self.validation[from..to] {
+            if !item.facts.is_empty() {
+                groups.push(Group { rows: rows.len()..rows.len() + item.rows.len(), facts: item.facts.clone() });
+            }
+            rows.extend(item.rows.iter().cloned());
+        }
+        Ok(Window { groups, ..Window::new(self.draws.context, rows) })
     }
 
     fn token_bytes(&self) -> Arc<[u32]> {
@@ -96,7 +117,7 @@ impl Data for Table {
     }
 }
 
-fn fingerprint(train: &[Item], validation: &[Row], draws: Draws) -> String {
+fn fingerprint(train: &[Item], validation: &[Item], draws: Draws) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut number = |number: u64| {
         hasher.update(&number.to_le_bytes());
@@ -108,7 +129,8 @@ fn fingerprint(train: &[Item], validation: &[Row], draws: Draws) -> String {
         number(item.rows.len() as u64);
         item.facts.iter().for_each(|fact| number(fact.to_bits()));
     }
-    for row in train.iter().flat_map(|item| &item.rows).chain(validation) {
+    validation.iter().flat_map(|item| &item.facts).for_each(|fact| number(fact.to_bits()));
+    for row in train.iter().chain(validation).flat_map(|item| &item.rows) {
         number(row.len() as u64);
         row.tokens.iter().for_each(|&token| number(u64::from(token)));
         row.weights.iter().for_each(|weight| number(u64::from(weight.to_bits())));

@@ -40,6 +40,9 @@ const DEEPEST: usize = 100;
 /// The built-in template: each turn between `<|im_start|>` and `<|im_end|>`, tools as Qwen2.5 spells them.
 pub const CHATML: &str = include_str!("template/chatml.jinja");
 
+/// The built-in plain template: turns after "Human:" and "Assistant:", an answer's end is EOS.
+pub const PLAIN: &str = include_str!("template/plain.jinja");
+
 /// A compiled chat template with the special tokens that it may name.
 pub struct Template {
     origin: String,

@@ -1,8 +1,9 @@
 //! Objectives: plain functions of the head's numbers.
 
 pub mod next_token;
-mod numeric;
+pub(crate) mod numeric;
 pub mod pairs;
 pub mod policy;
 pub mod preference;
+pub mod ranked;
 pub mod ranking;

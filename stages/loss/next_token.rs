@@ -35,7 +35,7 @@ impl Loss for NextToken {
         let total = if total == 0.0 { 1.0 } else { total };
         let metrics = vec![("entropy".to_string(), entropy / total), ("mean_token_accuracy".to_string(), hits / total)];
         let derivatives = self.known(window).expect("next-token derivatives are known");
-        Ok(Evaluated { loss: loss / total, derivatives, metrics, memory: memory.clone() })
+        Ok(Evaluated { loss: loss / total, derivatives, metrics, memory: memory.clone(), beside: Vec::new() })
     }
 }
 

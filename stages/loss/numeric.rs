@@ -20,7 +20,7 @@ pub(super) fn log1mexp(x: f64) -> f64 {
 
 /// e^x - 1 - x with x = reference - policy: the k3 estimate of KL(policy || reference), never below 0, and its
 /// derivative by the policy's log-probability (Schulman, "Approximating KL divergence", 2020).
-pub(super) fn k3(policy: f64, reference: f64) -> (f64, f64) {
+pub(crate) fn k3(policy: f64, reference: f64) -> (f64, f64) {
     let x = reference - policy;
     (x.exp_m1() - x, -x.exp_m1())
 }

@@ -72,7 +72,13 @@ impl Loss for Pairs {
                 }
             }
         }
-        Ok(Evaluated { loss, derivatives, metrics: metrics.into_iter().collect(), memory: memory.clone() })
+        Ok(Evaluated {
+            loss,
+            derivatives,
+            metrics: metrics.into_iter().collect(),
+            memory: memory.clone(),
+            beside: Vec::new(),
+        })
     }
 }
 

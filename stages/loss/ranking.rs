@@ -67,6 +67,18 @@ pub struct Ranked {
 /// The objective of one prompt: K `scores`, K `ranks` (lower is better, equal is a tie) and, for pairs, by how much
 /// the better one should lead: C(K, 2) `margins` in the order (0, 1), (0, 2), .., (1, 2), .. (a tie's is not used).
 pub fn rank(scores: &[f64], ranks: &[u32], margins: Option<&[f64]>, options: &Ranking) -> Result<Ranked, Fault> {
+    rank_weighted(scores, ranks, margins, None, options)
+}
+
+/// The same with a weight of each pair, in the order of the margins: 1 is a pair as any other, 3 counts it threefold.
+/// The mean divides by the number of pairs, so that a heavy pair is heavy beside other prompts' pairs too.
+pub fn rank_weighted(
+    scores: &[f64],
+    ranks: &[u32],
+    margins: Option<&[f64]>,
+    weights: Option<&[f64]>,
+    options: &Ranking,
+) -> Result<Ranked, Fault> {
     let count = scores.len();
     as_long("ranks", ranks.len(), "scores", count)?;
     finite("score", scores)?;
@@ -81,8 +93,15 @@ pub fn rank(scores: &[f64], ranks: &[u32], margins: Option<&[f64]>, options: &Ra
         as_long("margins", margins.len(), "pairs", count * (count - 1) / 2)?;
         finite("margin", margins)?;
     }
+    if let Some(weights) = weights {
+        if options.form == Form::PlackettLuce {
+            return Err(refused("weights belong to pairs; Plackett and Luce rank without them"));
+        }
+        as_long("weights", weights.len(), "pairs", count * (count - 1) / 2)?;
+        weights.iter().try_for_each(|&weight| not_negative("weight", weight))?;
+    }
     let mut out = Ranked { loss: 0.0, derivatives: vec![0.0; count], pairs: 0, strict: 0, right: 0, margin_sum: 0.0 };
-    add_pairs(&mut out, scores, ranks, margins, options);
+    add_pairs(&mut out, scores, ranks, [margins, weights], options);
     if options.form == Form::PlackettLuce {
         add_choices(&mut out, scores, ranks);
     }
@@ -92,7 +111,13 @@ pub fn rank(scores: &[f64], ranks: &[u32], margins: Option<&[f64]>, options: &Ra
 }
 
 /// Pairs: what is counted, the centering, and the likelihood where it is a mean over pairs.
-fn add_pairs(out: &mut Ranked, scores: &[f64], ranks: &[u32], margins: Option<&[f64]>, options: &Ranking) {
+fn add_pairs(
+    out: &mut Ranked,
+    scores: &[f64],
+    ranks: &[u32],
+    [margins, weights]: [Option<&[f64]>; 2],
+    options: &Ranking,
+) {
     let count = scores.len();
     let indices = (0..count).flat_map(|first| (first + 1..count).map(move |second| (first, second)));
     for (index, (first, second)) in indices.enumerate() {
@@ -115,6 +140,8 @@ fn add_pairs(out: &mut Ranked, scores: &[f64], ranks: &[u32], margins: Option<&[
             }
             (Form::PlackettLuce, _) => (0.0, 0.0),
         };
+        let weight = weights.map_or(1.0, |weights| weights[index]);
+        let (loss, dlead) = (weight * loss, weight * dlead);
         let middle = scores[first] + scores[second];
         let dmiddle = 2.0 * options.centering * middle;
         out.pairs += 1;

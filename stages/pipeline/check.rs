@@ -1,7 +1,7 @@
 //! What a stage's values say together: what excludes, exceeds or ignores one another is refused. The range of each
 //! value alone stands in [`super::keys`].
 
-use super::{Pretrain, Valid, WHAT};
+use super::{Kind, StageChoice, Valid, WHAT};
 use crate::data::may_hold_json;
 use pleach_runtime::fault::Refusal;
 use toml::Table;
@@ -9,12 +9,16 @@ use toml::Table;
 /// Tokens of all windows that wait in the system's memory at most, the one in work among them: 3 GiB at 12 bytes each.
 const WINDOW_TOKENS: usize = 1 << 28;
 
-impl Pretrain {
-    /// Refuses what cannot be or would change nothing; `given` holds what was typed.
-    pub(super) fn check(&self, given: &Table, context: usize) -> Result<(), Refusal> {
+impl StageChoice {
+    /// Refuses what cannot be or would change nothing; `given` holds what was typed, `before` are the stages above.
+    pub(super) fn check(&self, given: &Table, before: &[StageChoice], context: usize) -> Result<(), Refusal> {
         let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, format!("[[stage]]: {detail}"), hint));
         if self.data.list().is_empty() {
             return refuse("\"data\" is missing".into(), "name a file, a folder, a glob, or \"world:20000\"");
+        }
+        if self.kind == Kind::Pretrain && !before.is_empty() {
+            let hint = "a run is pretrained first, and once; kind = \"continued\" learns more text";
+            return refuse("kind = \"pretrain\" stands below another stage".into(), hint);
         }
         let lengths = [self.steps.is_some(), self.epochs.is_some(), self.minutes.is_some()];
         if lengths.iter().filter(|&&given| given).count() > 1 {
@@ -36,7 +40,16 @@ impl Pretrain {
     /// Refuses keys that would change nothing beside the others.
     fn check_idle(&self, given: &Table) -> Result<(), Refusal> {
         let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, format!("[[stage]]: {detail}"), hint));
-        for key in ["vocab", "split"] {
+        let sigmoid_like = ["sigmoid", "simpo"].contains(&self.objective.as_str());
+        if given.contains_key("label_smoothing") && !sigmoid_like {
+            let detail = format!("objective = \"{}\" has no label_smoothing", self.objective);
+            return refuse(detail, "leave it out, or take the objective sigmoid or simpo");
+        }
+        if given.contains_key("general") && self.replay == 0.0 && self.forgetting == 0.0 {
+            let detail = "neither replay nor the forgetting alarm looks at the general text".into();
+            return refuse(detail, "leave general out, or set one of the two");
+        }
+        for key in ["vocab", "split", "vocab_data"] {
             if given.contains_key(key) && self.tokenizer != "bpe" {
                 let detail = format!("tokenizer = \"{}\" has no {key}", self.tokenizer);
                 return refuse(detail, "leave it out; only tokenizer = \"bpe\" is trained");

@@ -4,8 +4,10 @@ mod check;
 pub mod keys;
 pub mod resolved;
 mod sections;
+mod stage;
 mod takes;
 
+pub use stage::{Kind, OneOrMany, RANKINGS, StageChoice, Valid};
 pub use takes::Takes;
 
 use pleach_runtime::fault::Refusal;
@@ -29,7 +31,7 @@ pub struct Pipeline {
     /// The model, vocabulary still open.
     pub model: ModelChoice,
     /// The stages.
-    pub stages: Vec<Pretrain>,
+    pub stages: Vec<StageChoice>,
     /// The tables as they were understood, for `resolved.toml`.
     pub written: Table,
     /// Keys of the top whose values a flag of the command line gave, for the same.
@@ -40,6 +42,8 @@ pub struct Pipeline {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelChoice {
+    /// A model from elsewhere to begin with.
+    pub from: Option<String>,
     /// `depth`, `qwen3` or `gpt2`.
     pub shape: Option<String>,
     /// The one dial.
@@ -156,121 +160,8 @@ fn countable(config: &ModelConfig) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// One file or several.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// A single one.
-    One(String),
-    /// A list.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// As a list.
-    pub fn list(&self) -> Vec<String> {
-        match self {
-            OneOrMany::One(one) => vec![one.clone()],
-            OneOrMany::Many(many) => many.clone(),
-        }
-    }
-}
-
-/// A share of the documents, or a file of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Valid {
-    /// In (0, 0.5].
-    Share(f64),
-    /// Files held out.
-    Files(OneOrMany),
-}
-
-/// A `[[stage]]` of kind pretrain, every value with its default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs, reason = "keys.rs documents every key, and help prints it from there")]
-pub struct Pretrain {
-    pub kind: String,
-    pub data: OneOrMany,
-    pub text_field: String,
-    pub tokenizer: String,
-    pub vocab: usize,
-    pub split: String,
-    pub valid: Valid,
-    pub boundaries: bool,
-    pub sampling: String,
-    pub batch: usize,
-    pub micro_batch: usize,
-    pub steps: Option<u64>,
-    pub epochs: Option<f64>,
-    pub minutes: Option<f64>,
-    pub learning_rate: f64,
-    pub schedule: String,
-    pub floor: f64,
-    pub warmup: Option<u64>,
-    pub decay_share: f64,
-    pub beta1: f64,
-    pub beta2: f64,
-    pub eps: f64,
-    pub weight_decay: f64,
-    pub clip: f64,
-    pub recompute: bool,
-    pub eval_every: Option<u64>,
-    pub sample_every: Option<u64>,
-    pub save_every: u64,
-    pub save_minutes: f64,
-    pub vault_every: u64,
-    pub milestones: u64,
-    pub prefetch: usize,
-    pub prompts: Vec<String>,
-    pub sample_tokens: usize,
-    pub temperature: f64,
-    pub top_p: f64,
-}
-
-impl Default for Pretrain {
-    fn default() -> Pretrain {
-        Pretrain {
-            kind: "pretrain".into(),
-            data: OneOrMany::Many(Vec::new()),
-            text_field: "text".into(),
-            tokenizer: "bpe".into(),
-            vocab: 4096,
-            split: "gpt2".into(),
-            valid: Valid::Share(0.1),
-            boundaries: true,
-            sampling: "epochs".into(),
-            batch: 16,
-            micro_batch: 0,
-            steps: None,
-            epochs: None,
-            minutes: None,
-            learning_rate: 1e-3,
-            schedule: "cosine".into(),
-            floor: 0.1,
-            warmup: None,
-            decay_share: 0.2,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            clip: 1.0,
-            recompute: false,
-            eval_every: None,
-            sample_every: None,
-            save_every: 0,
-            save_minutes: 10.0,
-            vault_every: 0,
-            milestones: 10,
-            prefetch: 2,
-            prompts: Vec::new(),
-            sample_tokens: 64,
-            temperature: 0.8,
-            top_p: 0.95,
-        }
-    }
-}
+/// Stages at most: their folders are numbered with two digits.
+const STAGES: usize = 99;
 
 const WHAT: &str = "could not read the pipeline file";
 
@@ -294,13 +185,18 @@ impl Pipeline {
         // The top first: a table of a mistyped name is found there.
         let top = normalise(&table, Section::Top, text)?;
         let model = normalise(&model_table(model, text)?, Section::Model, text)?;
-        let stage = normalise(&stage_table(stage, text)?, Section::Stage, text)?;
         let mut written = top.clone();
         written.insert("model".into(), Value::Table(model.clone()));
-        written.insert("stage".into(), Value::Array(vec![Value::Table(stage.clone())]));
         let model: ModelChoice = typed(model, "[model]")?;
-        let pretrain: Pretrain = typed(stage.clone(), "[[stage]]")?;
-        pretrain.check(&stage, model.context())?;
+        let mut stages: Vec<StageChoice> = Vec::new();
+        let mut tables = Vec::new();
+        for (number, table) in stage_tables(stage, text)?.into_iter().enumerate() {
+            let (choice, table) = stage_choice(&table, number, &stages, text)?;
+            choice.check(&table, &stages, model.context())?;
+            stages.push(choice);
+            tables.push(Value::Table(table));
+        }
+        written.insert("stage".into(), Value::Array(tables));
         let string = |key: &str, otherwise: &str| match top.get(key) {
             None => otherwise.to_string(),
             Some(value) => value.as_str().map_or_else(|| value.to_string(), str::to_string),
@@ -312,7 +208,7 @@ impl Pipeline {
             device: string("device", "auto"),
             threads: count("threads") as usize,
             model,
-            stages: vec![pretrain],
+            stages,
             written,
             flags: Vec::new(),
         })
@@ -331,11 +227,11 @@ fn model_table(model: Option<Value>, text: &str) -> Result<Table, Refusal> {
     }
 }
 
-/// The table of the one `[[stage]]`.
-fn stage_table(stage: Option<Value>, text: &str) -> Result<Table, Refusal> {
+/// The tables of all `[[stage]]`.
+fn stage_tables(stage: Option<Value>, text: &str) -> Result<Vec<Table>, Refusal> {
     let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, detail, hint));
     let place = || place("stage", Section::Top, text);
-    let mut stages = match stage {
+    let stages = match stage {
         Some(Value::Array(stages)) => stages,
         Some(Value::Table(_)) => {
             return refuse(format!("{}: [stage] is one table of a list", place()), "write [[stage]], in two brackets");
@@ -345,15 +241,45 @@ fn stage_table(stage: Option<Value>, text: &str) -> Result<Table, Refusal> {
         }
         None => Vec::new(),
     };
-    if stages.len() > 1 {
-        let detail = format!("there are {} [[stage]] tables", stages.len());
-        return refuse(detail, "this version trains one stage; keep one");
+    if stages.is_empty() {
+        return refuse("there is no [[stage]]".into(), "add one: [[stage]] kind = \"pretrain\" data = ...");
     }
-    match stages.pop() {
-        Some(Value::Table(stage)) => Ok(stage),
-        Some(_) => refuse(format!("{}: \"stage\" holds no table", place()), "write [[stage]] on a line of its own"),
-        None => refuse("there is no [[stage]]".into(), "add one: [[stage]] kind = \"pretrain\" data = ..."),
+    if stages.len() > STAGES {
+        return refuse(format!("there are {} [[stage]] tables", stages.len()), "a run has at most 99 stages");
     }
+    let table = |value| match value {
+        Value::Table(table) => Ok(table),
+        _ => {
+            let detail = format!("{}: \"stage\" holds no table", place());
+            Err(Refusal::new(WHAT, detail, "write [[stage]] on a line of its own"))
+        }
+    };
+    stages.into_iter().map(table).collect()
+}
+
+/// A stage, and its table with our names. `before` are those above it.
+fn stage_choice(
+    table: &Table,
+    number: usize,
+    before: &[StageChoice],
+    text: &str,
+) -> Result<(StageChoice, Table), Refusal> {
+    let written = ["kind", "stage"].iter().find_map(|key| table.get(*key));
+    let kind = match written {
+        None => Kind::Pretrain,
+        Some(value) => value.as_str().and_then(Kind::of).ok_or_else(|| {
+            let place = place("kind", Section::Stage(Kind::Pretrain, number), text);
+            let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            let hint = format!("kinds are {}", names.join(", "));
+            Refusal::new(WHAT, format!("{place}: kind = {value} in [[stage]]"), hint)
+        })?,
+    };
+    let written = normalise(table, Section::Stage(kind, number), text)?;
+    let peak = before.iter().find(|stage| stage.kind == Kind::Pretrain).map(|stage| stage.learning_rate);
+    let mut whole = Table::try_from(StageChoice::of(kind, peak)).expect("values with their defaults are a table");
+    // What was written goes before the default.
+    whole.extend(written.clone());
+    Ok((typed(whole, "[[stage]]")?, written))
 }
 
 /// A run's name names its folder.

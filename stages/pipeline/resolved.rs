@@ -1,13 +1,26 @@
 //! `resolved.toml`: every value of a run with its origin; what was derived from time, speed or memory is frozen there.
 
-use super::{Pipeline, Pretrain};
+use super::keys::Key;
+use super::{Pipeline, StageChoice};
 use pleach_runtime::fault::Refusal;
 use pleach_runtime::model::config::{ModelConfig, Positions};
 use toml::{Table, Value};
 
 /// What is derived at a run's first start, and kept for ever after.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frozen {
+    /// What was asked for as the device.
+    pub wish: String,
+    /// The device that it came to, in words that find it again (`pleach_runtime::device::choose::Chosen`); empty where
+    /// none was found.
+    pub device: String,
+    /// The stages, as far as they were known.
+    pub stages: Vec<FrozenStage>,
+}
+
+/// What is derived of a stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrozenStage {
     /// Optimizer steps.
     pub steps: u64,
     /// Where that number comes from.
@@ -16,11 +29,6 @@ pub struct Frozen {
     pub micro_rows: usize,
     /// Where that comes from.
     pub micro_from: String,
-    /// What was asked for as the device.
-    pub wish: String,
-    /// The device that it came to, in words that find it again (`pleach_runtime::device::choose::Chosen`); empty where
-    /// none was found.
-    pub device: String,
 }
 
 /// What follows from the number of steps where the pipeline file is silent.
@@ -38,7 +46,7 @@ pub struct Derived {
 
 impl Derived {
     /// The values of a stage of so many steps: as written, else derived.
-    pub fn of(stage: &Pretrain, steps: u64) -> Derived {
+    pub fn of(stage: &StageChoice, steps: u64) -> Derived {
         Derived {
             warmup: stage.warmup.unwrap_or((steps / 20).min(200)),
             eval_every: stage.eval_every.unwrap_or((steps / 10).max(1)),
@@ -71,25 +79,34 @@ pub fn write(pipeline: &Pipeline, config: &ModelConfig, frozen: &Frozen) -> Stri
             out.push_str(&format!("{key} = {value} # {origin}\n"));
         }
     }
-    put_title(&mut out, "[[stage]]");
-    let stages = pipeline.written.get("stage").and_then(Value::as_array);
-    let stage = stages.and_then(|stages| stages.first()).and_then(Value::as_table);
-    for key in super::keys::PRETRAIN.iter().map(|key| key.name) {
-        let typed = stage.and_then(|stage| stage.get(key));
-        // A zero that was typed leaves these two open.
-        let open = ["micro_batch", "vault_every"].contains(&key) && typed.is_some_and(|v| v.as_integer() == Some(0));
-        let typed = typed.filter(|_| !open).map(|value| (value.clone(), TYPED.to_string()));
-        if let Some((value, origin)) = typed.or_else(|| stage_value(&pipeline.stages[0], frozen, key)) {
-            out.push_str(&format!("{key} = {value} # {origin}\n"));
-        }
+    let written = pipeline.written.get("stage").and_then(Value::as_array);
+    for (number, (choice, frozen)) in pipeline.stages.iter().zip(&frozen.stages).enumerate() {
+        let typed = written.and_then(|stages| stages.get(number)).and_then(Value::as_table);
+        put_stage(&mut out, choice, typed, frozen);
     }
     put_title(&mut out, "[frozen]");
-    out.push_str(&format!("steps = {} # {}\n", frozen.steps, frozen.steps_from));
-    out.push_str(&format!("micro_rows = {} # {}\n", frozen.micro_rows, frozen.micro_from));
     let (device, wish) = (Value::from(frozen.device.clone()), Value::from(frozen.wish.clone()));
     out.push_str(&format!("device = {device} # derived: where {wish} was asked for\n"));
     out.push_str(&format!("wish = {wish} # what the device was chosen by\n"));
+    for stage in &frozen.stages {
+        put_title(&mut out, "[[frozen.stage]]");
+        out.push_str(&format!("steps = {} # {}\n", stage.steps, stage.steps_from));
+        out.push_str(&format!("micro_rows = {} # {}\n", stage.micro_rows, stage.micro_from));
+    }
     out
+}
+
+fn put_stage(out: &mut String, choice: &StageChoice, typed: Option<&Table>, frozen: &FrozenStage) {
+    put_title(out, "[[stage]]");
+    for key in choice.kind.keys().map(|key| key.name) {
+        let typed = typed.and_then(|stage| stage.get(key));
+        // A zero that was typed leaves these two open.
+        let open = ["micro_batch", "vault_every"].contains(&key) && typed.is_some_and(|v| v.as_integer() == Some(0));
+        let typed = typed.filter(|_| !open).map(|value| (value.clone(), TYPED.to_string()));
+        if let Some((value, origin)) = typed.or_else(|| stage_value(choice, frozen, key)) {
+            out.push_str(&format!("{key} = {value} # {origin}\n"));
+        }
+    }
 }
 
 /// The origin of what a person typed.
@@ -124,7 +141,7 @@ fn model_value(pipeline: &Pipeline, config: &ModelConfig, key: &str) -> Option<O
 }
 
 /// A value of the stage that nobody typed; None where there is none (the other ways to say how long it lasts).
-fn stage_value(stage: &Pretrain, frozen: &Frozen, key: &str) -> Option<Origin> {
+fn stage_value(stage: &StageChoice, frozen: &FrozenStage, key: &str) -> Option<Origin> {
     let derived = Derived::of(stage, frozen.steps);
     let (number, origin) = match key {
         "steps" => (frozen.steps, frozen.steps_from.as_str()),
@@ -142,15 +159,22 @@ fn stage_value(stage: &Pretrain, frozen: &Frozen, key: &str) -> Option<Origin> {
 pub fn read(text: &str) -> Option<Frozen> {
     let table: Table = text.parse().ok()?;
     let frozen = table.get("frozen")?.as_table()?;
+    let stages = match frozen.get("stage") {
+        Some(stages) => stages.as_array()?.iter().map(|stage| read_stage(stage.as_table()?)).collect::<Option<_>>()?,
+        // A run of one stage by an earlier version.
+        None => vec![read_stage(frozen)?],
+    };
+    Some(Frozen { wish: word(frozen, "wish"), device: word(frozen, "device"), stages })
+}
+
+fn read_stage(table: &Table) -> Option<FrozenStage> {
     let from = "frozen at the first start".to_string();
-    let whole = |key: &str| u64::try_from(frozen.get(key)?.as_integer()?).ok().filter(|&whole| whole > 0);
-    Some(Frozen {
+    let whole = |key: &str| u64::try_from(table.get(key)?.as_integer()?).ok().filter(|&whole| whole > 0);
+    Some(FrozenStage {
         steps: whole("steps")?,
         steps_from: from.clone(),
         micro_rows: usize::try_from(whole("micro_rows")?).ok()?,
         micro_from: from,
-        wish: word(frozen, "wish"),
-        device: word(frozen, "device"),
     })
 }
 
@@ -163,14 +187,28 @@ fn as_table<T: serde::Serialize>(value: &T) -> Table {
     Table::try_from(value).unwrap_or_default()
 }
 
-/// What changed in the pipeline file since the run began, in words; refused where a run is defined by it.
+/// What changed in the pipeline file since the run began, in words; refused where a run is defined by it. Stages may be
+/// added at the end.
 pub fn changes(before: &Pipeline, now: &Pipeline) -> Result<Vec<String>, Refusal> {
-    let mut out = Vec::new();
-    let sections = [
-        ("", super::keys::TOP, as_top(before), as_top(now)),
-        ("[model] ", super::keys::MODEL, as_table(&before.model), as_table(&now.model)),
-        ("[[stage]] ", super::keys::PRETRAIN, as_table(&before.stages[0]), as_table(&now.stages[0])),
+    let what = "the run was begun with other values";
+    let hint = "put the old value back, or give the new run another name";
+    let kinds = |pipeline: &Pipeline| pipeline.stages.iter().map(|stage| stage.kind).collect::<Vec<_>>();
+    if !kinds(now).starts_with(&kinds(before)) {
+        let names = |kinds: Vec<super::Kind>| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let detail = format!("the stages were {}, and are {}", names(kinds(before)), names(kinds(now)));
+        return Err(Refusal::new(what, detail, "put them back as they were; new ones stand at the end"));
+    }
+    let one = |keys: &'static [Key]| keys.iter().collect::<Vec<_>>();
+    let mut sections = vec![
+        (String::new(), one(super::keys::TOP), as_top(before), as_top(now)),
+        ("[model] ".to_string(), one(super::keys::MODEL), as_table(&before.model), as_table(&now.model)),
     ];
+    for (number, (old, new)) in before.stages.iter().zip(&now.stages).enumerate() {
+        // One stage needs no number.
+        let name = if before.stages.len() > 1 { format!("[[stage]] {} ", number + 1) } else { "[[stage]] ".into() };
+        sections.push((name, new.kind.keys().collect(), as_table(old), as_table(new)));
+    }
+    let mut out = Vec::new();
     for (section, keys, old, new) in sections {
         for key in keys {
             let (old, new) = (old.get(key.name), new.get(key.name));
@@ -180,12 +218,13 @@ pub fn changes(before: &Pipeline, now: &Pipeline) -> Result<Vec<String>, Refusal
             let shown = |value: Option<&Value>| value.map_or("not set".to_string(), super::keys::shown);
             let words = format!("{section}{}: was {}, is {}", key.name, shown(old), shown(new));
             if !key.free {
-                let hint = "put the old value back, or give the new run another name";
-                return Err(Refusal::new("the run was begun with other values", words, hint));
+                return Err(Refusal::new(what, words, hint));
             }
             out.push(words);
         }
     }
+    let added = now.stages.iter().skip(before.stages.len());
+    out.extend(added.map(|stage| format!("[[stage]] added: {}", stage.kind.name())));
     Ok(out)
 }
 

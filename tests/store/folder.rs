@@ -219,7 +219,15 @@ fn what_was_lost_is_said_in_its_own_size() {
     ] {
         let manifest = Manifest { written: 1000, ..manifest(2, "01-pretrain", true, None) };
         let folder = "checkpoint-000020-2".into();
-        let kept = Checkpoint { folder, manifest, model: vec![], optimizer: vec![], state: vec![], extras: vec![] };
+        let kept = Checkpoint {
+            folder,
+            manifest,
+            model: vec![],
+            optimizer: vec![],
+            beside: vec![],
+            state: vec![],
+            extras: vec![],
+        };
         let lost = Lost {
             name: "checkpoint".to_owned(),
             seq: 3,

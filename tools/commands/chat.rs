@@ -1,8 +1,12 @@
-//! `pleach chat`: type the beginning of a text, the model goes on (plain completion).
+//! `pleach chat`: talk to a model through its chat template; one without continues what is typed.
+
+mod dialogue;
 
 use super::generate::{DeviceArgs, SamplingArgs, encode, opened};
 use super::{Answer, words};
 use clap::Parser;
+use dialogue::Dialogue;
+use pleach::data::template::{Source, Template};
 use pleach::model::Model;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::Sampling;
@@ -15,10 +19,22 @@ pub const LINE: usize = 4096;
 
 /// `pleach chat`.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  pleach chat runs/demo\n  echo 'In spring' | pleach chat runs/demo")]
+#[command(
+    after_help = "Examples:\n  pleach chat runs/demo\n  pleach chat model/ --system 'Be short.'\n  echo 'In spring' | pleach chat runs/demo"
+)]
 pub struct Args {
     /// A model folder, a run, or a checkpoint
     pub model: PathBuf,
+    /// model, chatml, plain, a .jinja file, or the name of one of the model's templates (default: the model's own;
+    /// without one the model continues what you write)
+    #[arg(long)]
+    pub template: Option<String>,
+    /// Continue what you write, whatever template there is
+    #[arg(long, conflicts_with = "template")]
+    pub raw: bool,
+    /// What the model is told before the first turn
+    #[arg(long, conflicts_with = "raw")]
+    pub system: Option<String>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
@@ -37,15 +53,39 @@ pub fn run(args: &Args) -> Answer {
     let model = Model::open(&args.model)?;
     let longest = LINE.saturating_add(sampling.max_tokens);
     let mut engine = model.generator(opened(&args.device)?, 1, longest).map_err(words)?;
-    talk(&model, &mut engine, &sampling, args.json)
+    let chat = !args.raw && (args.template.is_some() || args.system.is_some() || Template::is_in(&model.folder)?);
+    if !chat {
+        return talk(&model, &mut engine, &sampling, args.json);
+    }
+    let template = template(&model, args.template.as_deref())?;
+    let mut dialogue = Dialogue::new(template, args.system.as_deref());
+    let words = "Ask something; the model answers. An empty line ends.";
+    each_line(words, &sampling, &mut |text, sampling| dialogue.answer(&model, &mut engine, text, sampling, args.json))
 }
 
-/// Reads lines until the end of input; on a terminal an empty line ends too. A line that cannot be continued is refused
-/// in words, and the next one is read; the first such refusal's code is the answer.
+/// The template that was chosen, or that suits the model; which one is said.
+pub fn template(model: &Model, chosen: Option<&str>) -> Result<Template, Refusal> {
+    let source = chosen.map_or(Source::Suited, Source::parse);
+    let template = Template::load(&source, &model.folder, &model.tokenizer)?;
+    eprintln!("chat template: {}", template.origin());
+    Ok(template)
+}
+
+/// Continues each line.
 pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool) -> Answer {
+    let words = "Write the beginning of a text; the model goes on. An empty line ends.";
+    each_line(words, sampling, &mut |text, sampling| answer(model, engine, text, sampling, json))
+}
+
+/// What is done with a line.
+type Each<'a> = dyn FnMut(&str, &Sampling) -> Result<(), Refusal> + 'a;
+
+/// Reads lines until the end of input; on a terminal an empty line ends too. A line that cannot be answered is refused
+/// in words, and the next one is read; the first such refusal's code is the answer.
+fn each_line(words: &str, sampling: &Sampling, each: &mut Each) -> Answer {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        eprintln!("Write the beginning of a text; the model goes on. An empty line ends.");
+        eprintln!("{words}");
     }
     let mut input = std::io::stdin().lock();
     let (mut turn, mut code) = (0, 0);
@@ -63,7 +103,7 @@ pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool)
         }
         let sampling = Sampling { seed: sampling.seed.wrapping_add(turn), ..sampling.clone() };
         turn += 1;
-        if let Err(refusal) = text(bytes).and_then(|text| answer(model, engine, &text, &sampling, json)) {
+        if let Err(refusal) = text(bytes).and_then(|text| each(&text, &sampling)) {
             eprintln!("error: line {number}: {refusal}");
             code = if code == 0 { refusal.code } else { code };
         }

@@ -80,6 +80,9 @@ pub fn run(args: &Args) -> Answer {
             adapter.index, adapter.name, adapter.kind, adapter.backend, adapter.driver
         );
         println!("  binding {}, f16 {}, subgroups {:?}", bytes(adapter.binding_bytes), adapter.f16, adapter.subgroups);
+        if !adapter.matrices.is_empty() {
+            println!("  cooperative matrices {}", adapter.matrices.join(", "));
+        }
         let room = Room::of(adapter);
         println!(
             "  room for a run: {}",

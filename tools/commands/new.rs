@@ -5,8 +5,8 @@ use crate::show::words::shell;
 use clap::Parser;
 use pleach::data::Corpus;
 use pleach::launch::source;
-use pleach::pipeline::keys::{Key, MODEL, PRETRAIN, TOP};
-use pleach::pipeline::{ModelChoice, Pipeline, Pretrain};
+use pleach::pipeline::keys::{Key, MODEL, TOP};
+use pleach::pipeline::{Kind, ModelChoice, Pipeline, StageChoice};
 use pleach::runtime::fault::Refusal;
 use pleach::runtime::store::is_plain_name;
 use std::path::{Component, Path, PathBuf};
@@ -117,11 +117,11 @@ fn text(args: &Args, name: &str) -> String {
         "# A pipeline of pleach. Run it with `pleach run`; see what it needs with `pleach plan`.\nname = {}\n",
         quoted(name)
     );
-    out.push_str(&rest(TOP, &toml::Table::new(), &["name"]));
+    out.push_str(&rest(TOP.iter(), &toml::Table::new(), &["name"]));
     out.push_str(&format!("\n[model]\ndepth = {} # the one dial: layers; width and heads follow\n", args.depth));
     out.push_str(&format!("context = {} # tokens of a sequence\n", args.context));
     out.push_str(&rest(
-        MODEL,
+        MODEL.iter(),
         &toml::Table::try_from(ModelChoice::default()).unwrap_or_default(),
         &["depth", "context"],
     ));
@@ -135,13 +135,14 @@ fn text(args: &Args, name: &str) -> String {
         out.push_str("prompts = [\"One morning\", \"In spring\"]\n");
     }
     let told = ["kind", "data", "steps", "minutes", "epochs", "prompts"];
-    out.push_str(&rest(PRETRAIN, &toml::Table::try_from(Pretrain::default()).unwrap_or_default(), &told));
+    let defaults = toml::Table::try_from(StageChoice::default()).unwrap_or_default();
+    out.push_str(&rest(Kind::Pretrain.keys(), &defaults, &told));
     out
 }
 
-fn rest(keys: &[Key], defaults: &toml::Table, told: &[&str]) -> String {
+fn rest<'a>(keys: impl Iterator<Item = &'a Key>, defaults: &toml::Table, told: &[&str]) -> String {
     let mut out = String::new();
-    for key in keys.iter().filter(|key| !told.contains(&key.name)) {
+    for key in keys.filter(|key| !told.contains(&key.name)) {
         match defaults.get(key.name) {
             Some(value) => out.push_str(&format!("# {} = {value} # {}\n", key.name, key.doc)),
             None => out.push_str(&format!("# {} = # {}\n", key.name, key.doc)),

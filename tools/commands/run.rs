@@ -3,6 +3,7 @@
 use super::guardian::{AGAIN, Input, after, guard, has_guardian, is_worker, watch_guardian};
 use super::life::{self, Life};
 use super::{Answer, words};
+use crate::show::curves::Curves;
 use crate::show::live::{Live, Style};
 use crate::show::words::shell;
 use crate::show::{curve, report};
@@ -115,7 +116,7 @@ pub fn launch(pipeline: &Pipeline, base: &Path, folder: &Path, goes_on: &dyn Fn(
         goes_on()
     });
     bar.finish_and_clear();
-    if let Ok(Launch { note: Some(note), .. }) = &launch {
+    for note in launch.iter().flat_map(|launch| &launch.stages).flat_map(|stage| &stage.notes) {
         eprintln!("{note}");
     }
     launch
@@ -205,7 +206,11 @@ pub fn train(pipeline: &Pipeline, typed: &str, base: &Path, folder: &Path, style
 
 /// Nothing is left to train: says so, and changes no file.
 fn say_finished(launch: &Launch, model: &Path, style: Style) {
-    let why = format!("all {} steps are made; the model lies in {}", launch.frozen.steps, model.display());
+    let stages = match launch.frozen.stages.as_slice() {
+        [one] => format!("all {} steps are made", one.steps),
+        all => format!("all {} stages are done", all.len()),
+    };
+    let why = format!("{stages}; the model lies in {}", model.display());
     if style == Style::Json {
         return Live::new(style).show(&Event::Ended { how: "finished".into(), why });
     }
@@ -263,7 +268,7 @@ fn finish(folder: &Path, end: &RunEnd, style: Style, again: &str) {
     if style == Style::Json {
         return;
     }
-    let curves = report::Curves::of(&report::events(folder));
+    let curves = Curves::of_last(&report::events(folder));
     eprint!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
     if let Ok(path) = report {
         eprintln!("report: {}", path.display());

@@ -2,7 +2,8 @@
 
 use super::Answer;
 use crate::show::curve;
-use crate::show::report::{Curves, events};
+use crate::show::curves::Curves;
+use crate::show::report::events;
 use crate::show::words::{count, duration};
 use clap::Parser;
 use pleach::runtime::event::Event;
@@ -55,6 +56,8 @@ struct Standing {
     run: String,
     state: String,
     pid: Option<u32>,
+    /// All stages of the run, and the one that it is at.
+    stages: Vec<String>,
     stage: String,
     step: u64,
     steps: u64,
@@ -65,6 +68,8 @@ struct Standing {
     tokens_per_second: Option<f64>,
     seconds_left: Option<f64>,
     checkpoint: Option<String>,
+    /// What it collects, where its stage does.
+    collecting: Option<String>,
     trouble: Vec<String>,
 }
 
@@ -79,9 +84,14 @@ pub fn run(args: &Args) -> Answer {
     }
     println!("{}: {}", standing.run, standing.state);
     if !standing.stage.is_empty() {
-        println!("{} step {} of {}", standing.stage, standing.step, standing.steps);
+        let of =
+            if standing.stages.len() > 1 { format!(" (of {})", standing.stages.join(", ")) } else { String::new() };
+        match &standing.collecting {
+            Some(what) => println!("{}: {} of {} {what}{of}", standing.stage, standing.step, standing.steps),
+            None => println!("{} step {} of {}{of}", standing.stage, standing.step, standing.steps),
+        }
     }
-    let curves = Curves::of(&events);
+    let curves = Curves::of_last(&events);
     print!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
     if let Some((loss, step)) = standing.best {
         println!("best validation loss {loss:.4} at step {step}");
@@ -104,6 +114,7 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
         run: folder.display().to_string(),
         state: String::new(),
         pid,
+        stages: Vec::new(),
         stage: String::new(),
         step: 0,
         steps: 0,
@@ -114,27 +125,40 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
         tokens_per_second: None,
         seconds_left: None,
         checkpoint: None,
+        collecting: None,
         trouble: Vec::new(),
     };
     let (mut paused, mut ended) = (None, None);
     for event in events {
         match event {
-            Event::Started { .. } => (paused, ended) = (None, None),
-            Event::StageStarted { stage, steps, step, .. } => {
-                (out.stage, out.steps, out.step) = (stage.clone(), *steps, *step);
+            Event::Started { stages, .. } => {
+                (paused, ended) = (None, None);
+                out.stages = stages.clone();
+            }
+            Event::StageStarted { stage, folder, steps, step, .. } => {
+                let name = if folder.is_empty() { stage } else { folder };
+                if out.stage != *name {
+                    (out.loss, out.eval_loss, out.bits_per_byte, out.best) = (None, None, None, None);
+                }
+                (out.stage, out.steps, out.step) = (name.clone(), *steps, *step);
+                out.collecting = None;
             }
             Event::Step { step, loss, tokens_per_second, step_time, .. } => {
                 (out.step, out.loss, out.tokens_per_second) = (*step, Some(*loss), Some(*tokens_per_second));
                 out.seconds_left = Some(step_time * out.steps.saturating_sub(*step) as f64);
             }
-            Event::Evaluated { step, eval_loss, bits_per_byte, best, .. } => {
+            Event::Evaluated { watched: false, step, eval_loss, bits_per_byte, best, .. } => {
                 (out.eval_loss, out.bits_per_byte) = (Some(*eval_loss), Some(*bits_per_byte));
                 out.best = if *best { Some((*eval_loss, *step)) } else { out.best };
+            }
+            Event::Collecting { folder, have, want, what, .. } => {
+                (out.stage, out.step, out.steps) = (folder.clone(), *have, *want);
+                out.collecting = Some(what.clone());
             }
             Event::CheckpointSaved { saved } => out.checkpoint = Some(saved.name.clone()),
             Event::Paused { why } => paused = Some(why.clone()),
             Event::Resumed => paused = None,
-            Event::Trouble { what, .. } => out.trouble.push(what.clone()),
+            Event::Trouble { what, .. } | Event::Alarm { what, .. } => out.trouble.push(what.clone()),
             Event::Ended { how, why } => ended = Some((how.clone(), why.clone())),
             _ => {}
         }

@@ -60,17 +60,25 @@ impl Live {
                 self.begin(*step, *steps);
             }
             Event::Step { step, loss, tokens_per_second, .. } => self.step(*step, *loss, *tokens_per_second),
-            Event::Evaluated { step, eval_loss, bits_per_byte, best, .. } => {
+            Event::Evaluated { set, step, eval_loss, bits_per_byte, best, .. } => {
                 let best = if *best { ", the best so far" } else { "" };
+                let of = if set.is_empty() { String::new() } else { format!("{set} ") };
                 self.say(format!(
-                    "step {step}: validation loss {eval_loss:.4}, {bits_per_byte:.4} bits per byte{best}"
+                    "step {step}: {of}validation loss {eval_loss:.4}, {bits_per_byte:.4} bits per byte{best}"
                 ));
+            }
+            Event::Gathered { round, completions, seconds, metrics, .. } => {
+                let reward = ["reward", "objective/scores"].iter().find_map(|name| metrics.get(*name));
+                let reward = reward.map_or(String::new(), |reward| format!(", reward {reward:.3}"));
+                self.say(format!("round {round}: {completions} completions in {seconds:.1} s{reward}"));
             }
             Event::Sample { step, prompt, text } => {
                 let text = text.replace('\n', " ");
                 self.say(format!("step {step}: {prompt}|{}", text.chars().take(160).collect::<String>()));
             }
             Event::Changed { what } => self.say(format!("changed since this run began: {what}")),
+            Event::Collecting { stage, have, want, what, .. } => self.say(format!("{stage}: {have} of {want} {what}")),
+            Event::Alarm { step, what } => self.say(format!("alarm at step {step}: {what}")),
             Event::Skipped { why, .. } => self.say(format!("skipped: {why}")),
             Event::Trouble { what, then } => self.say(format!("trouble: {what}; {then}")),
             Event::Rehired { child, generation, .. } => self.say(format!("{child} is hired again ({generation})")),
@@ -93,7 +101,7 @@ impl Live {
     }
 
     fn begin(&mut self, step: u64, steps: u64) {
-        (self.since, self.steps) = (Some((step, Instant::now())), steps);
+        (self.since, self.steps, self.loss, self.speed) = (Some((step, Instant::now())), steps, None, None);
         if self.terminal {
             let style = "{bar:30} {pos}/{len} {msg}";
             self.bar = ProgressBar::new(steps);

@@ -1,5 +1,6 @@
 //! `report.html`: what a run did, in one file without anything from elsewhere; made from the journal alone.
 
+use super::curves::{Curves, Part, parts};
 use super::svg::{Series, chart, escape};
 use super::words::{bytes, count, duration};
 use pleach::runtime::event::Event;
@@ -14,54 +15,6 @@ pub fn events(run: &Path) -> Vec<Event> {
     let records = Follower::read_all(RunPlan::disk(), &run.join("journal.jsonl")).unwrap_or_default();
     let event = |fields| serde_json::from_value(serde_json::Value::Object(fields)).ok();
     records.into_iter().filter_map(|record| event(record.fields)).collect()
-}
-
-/// Points of a run's curves: later events replace earlier ones of the same step (a run that fell back learns anew).
-#[derive(Default)]
-pub struct Curves {
-    /// (step, loss).
-    pub loss: Vec<(f64, f64)>,
-    /// (step, validation loss).
-    pub eval: Vec<(f64, f64)>,
-    /// (step, bits per byte).
-    pub bits: Vec<(f64, f64)>,
-    /// (step, gradient norm).
-    pub norm: Vec<(f64, f64)>,
-    /// (step, learning rate).
-    pub rate: Vec<(f64, f64)>,
-    /// (step, tokens per second).
-    pub speed: Vec<(f64, f64)>,
-}
-
-impl Curves {
-    /// From events.
-    pub fn of(events: &[Event]) -> Curves {
-        let mut out = Curves::default();
-        for event in events {
-            match event {
-                Event::StageStarted { step, .. } => out.fall_back(*step as f64),
-                Event::Step { step, loss, grad_norm, learning_rate, tokens_per_second, .. } => {
-                    let x = *step as f64;
-                    out.loss.push((x, *loss));
-                    out.norm.push((x, *grad_norm));
-                    out.rate.push((x, *learning_rate));
-                    out.speed.push((x, *tokens_per_second));
-                }
-                Event::Evaluated { step, eval_loss, bits_per_byte, .. } => {
-                    out.eval.push((*step as f64, *eval_loss));
-                    out.bits.push((*step as f64, *bits_per_byte));
-                }
-                _ => {}
-            }
-        }
-        out
-    }
-
-    fn fall_back(&mut self, step: f64) {
-        for list in [&mut self.loss, &mut self.eval, &mut self.bits, &mut self.norm, &mut self.rate, &mut self.speed] {
-            list.retain(|(x, _)| *x <= step);
-        }
-    }
 }
 
 /// Writes `report.html` into the run folder, whole at once; returns its path.
@@ -104,32 +57,18 @@ impl Keeper {
 
 fn page(run: &Path, events: &[Event]) -> String {
     let name = run.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
-    let curves = Curves::of(events);
-    let series = |name: &str, points: &[(f64, f64)], class, marked| Series {
-        name: name.into(),
-        points: points.to_vec(),
-        class,
-        marked,
-    };
-    let charts = [
-        chart(
-            "loss (nats per token)",
-            "step",
-            &[series("training", &curves.loss, "a", false), series("validation", &curves.eval, "b", true)],
-        ),
-        chart("bits per byte", "step", &[series("validation", &curves.bits, "b", true)]),
-        chart("gradient norm", "step", &[series("before clipping", &curves.norm, "a", false)]),
-        chart("learning rate", "step", &[series("rate", &curves.rate, "c", false)]),
-        chart("tokens per second", "step", &[series("speed", &curves.speed, "c", false)]),
-    ];
     let mut out = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width\">");
     out.push_str(&format!("<title>{}</title><style>{STYLE}</style></head><body>", escape(&name)));
-    out.push_str(&format!("<h1>{}</h1>{}", escape(&name), table(&facts(events))));
-    for chart in &charts {
-        out.push_str(&format!("<figure>{chart}</figure>"));
+    out.push_str(&format!("<h1>{}</h1>{}", escape(&name), table(&end(events))));
+    let parts = parts(events);
+    if parts.len() > 1 {
+        let link = |part: &Part| format!("<a href=\"#{0}\">{0}</a> ", escape(&part.folder));
+        out.push_str(&format!("<nav>{}</nav>", parts.iter().map(link).collect::<String>()));
     }
-    out.push_str(&samples(events));
+    for part in &parts {
+        out.push_str(&section(part));
+    }
     out.push_str(&happenings(events));
     if let Ok(config) = std::fs::read_to_string(run.join("resolved.toml")) {
         out.push_str(&format!("<h2>Every value, with its origin</h2><pre>{}</pre>", escape(&config)));
@@ -138,7 +77,48 @@ fn page(run: &Path, events: &[Event]) -> String {
     out
 }
 
-/// What the run is and came to, as rows.
+/// How the run ended.
+fn end(events: &[Event]) -> Vec<(String, String)> {
+    let last = events.iter().rev().find_map(|event| match event {
+        Event::Ended { how, why } => Some(format!("{how}: {why}")),
+        _ => None,
+    });
+    last.into_iter().map(|end| ("end".to_string(), end)).collect()
+}
+
+/// One stage: its figures, every curve, its samples.
+fn section(part: &Part) -> String {
+    let curves = Curves::of(&part.events);
+    let series = |name: &str, points: &[(f64, f64)], class, marked| Series {
+        name: name.into(),
+        points: points.to_vec(),
+        class,
+        marked,
+    };
+    let name = if curves.watched.is_empty() { "validation" } else { "what is learned" };
+    let mut bits = vec![series(name, &curves.bits, "b", true)];
+    bits.extend(curves.watched.iter().map(|(name, points)| series(name, points, "c", true)));
+    let mut charts = vec![
+        chart(
+            "loss (nats per token)",
+            "step",
+            &[series("training", &curves.loss, "a", false), series("validation", &curves.eval, "b", true)],
+        ),
+        chart("bits per byte", "step", &bits),
+    ];
+    charts.extend(curves.metrics.iter().map(|(name, points)| chart(name, "step", &[series(name, points, "a", false)])));
+    charts.push(chart("gradient norm", "step", &[series("before clipping", &curves.norm, "a", false)]));
+    charts.push(chart("learning rate", "step", &[series("rate", &curves.rate, "c", false)]));
+    charts.push(chart("tokens per second", "step", &[series("speed", &curves.speed, "c", false)]));
+    let folder = escape(&part.folder);
+    let mut out = format!("<section id=\"{folder}\"><h2>{folder}</h2>{}", table(&facts(&part.events)));
+    for chart in &charts {
+        out.push_str(&format!("<figure>{chart}</figure>"));
+    }
+    out + &samples(&part.events) + "</section>"
+}
+
+/// What a stage is and came to, as rows.
 fn facts(events: &[Event]) -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut put = |key: &str, value: String| {
@@ -162,6 +142,9 @@ fn facts(events: &[Event]) -> Vec<(String, String)> {
                 put("targets learned", count(*num_tokens as f64));
                 put("time in steps", duration(seconds));
             }
+            Event::Evaluated { watched: true, set, bits_per_byte, .. } => {
+                put(&format!("bits per byte, {set}"), format!("{bits_per_byte:.4}"));
+            }
             Event::Evaluated { eval_loss, bits_per_byte, accuracy, .. } => {
                 put("validation loss", format!("{eval_loss:.4}"));
                 put("bits per byte", format!("{bits_per_byte:.4}"));
@@ -171,7 +154,6 @@ fn facts(events: &[Event]) -> Vec<(String, String)> {
                 put("best validation loss", format!("{loss:.4} at step {step}"));
                 put("model", model.clone());
             }
-            Event::Ended { how, why } => put("end", format!("{how}: {why}")),
             _ => {}
         }
     }
@@ -191,7 +173,10 @@ fn samples(events: &[Event]) -> String {
             rows.push_str(&format!("<tr><th>{step}</th><td><b>{prompt}</b>{text}</td></tr>"));
         }
     }
-    format!("<h2>Samples over time</h2><table class=\"samples\">{rows}</table>")
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<h3>Samples over time</h3><table class=\"samples\">{rows}</table>")
 }
 
 /// What else happened: trouble, restarts, pauses, checkpoints passed over.
@@ -202,6 +187,7 @@ fn happenings(events: &[Event]) -> String {
             Event::Trouble { what, then } => rows.push(("trouble", format!("{what}; {then}"))),
             Event::Rehired { child, generation, .. } => rows.push(("hired again", format!("{child} ({generation})"))),
             Event::Changed { what } => rows.push(("changed", what.clone())),
+            Event::Alarm { step, what } => rows.push(("alarm", format!("step {step}: {what}"))),
             Event::Skipped { why, .. } => rows.push(("skipped", why.clone())),
             Event::Paused { why } => rows.push(("paused", why.clone())),
             Event::StageStarted { lost, step, .. } => {

@@ -1,11 +1,11 @@
 //! GPT-2: LayerNorm, learned positions, fused c_attn, matrices stored (in, out), biases everywhere.
 
-use super::{Family, Part, count, number, only, refuse_key};
+use super::{Family, Part, count, number, only, read_head, refuse_key, write_head};
 use crate::fault::Refusal;
-use crate::model::config::{FeedForward, ModelConfig, Norm, Positions};
+use crate::model::config::{FeedForward, Head, ModelConfig, Norm, Positions};
 use serde_json::{Value, json};
 
-/// `GPT2LMHeadModel`.
+/// `GPT2LMHeadModel`, `GPT2ForSequenceClassification`.
 pub static GPT2: Family = Family { model_type: "gpt2", fits, write_config, read_config, parts };
 
 fn fits(config: &ModelConfig) -> bool {
@@ -22,7 +22,7 @@ fn fits(config: &ModelConfig) -> bool {
 
 fn write_config(config: &ModelConfig) -> Value {
     let activation = if config.feed_forward == FeedForward::Gelu { "gelu" } else { "gelu_new" };
-    json!({
+    let mut out = json!({
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": config.vocab,
@@ -40,7 +40,9 @@ fn write_config(config: &ModelConfig) -> Value {
         "tie_word_embeddings": true,
         "torch_dtype": "float32",
         "pleach_biases": [config.norm_bias, config.qkv_bias, config.projection_bias],
-    })
+    });
+    write_head(&mut out, config, "GPT2");
+    out
 }
 
 fn read_config(value: &Value) -> Result<ModelConfig, Refusal> {
@@ -75,6 +77,7 @@ fn read_config(value: &Value) -> Result<ModelConfig, Refusal> {
         let flag = |index: usize| list.get(index).and_then(Value::as_bool).unwrap_or(true);
         (config.norm_bias, config.qkv_bias, config.projection_bias) = (flag(0), flag(1), flag(2));
     }
+    config.head = read_head(value)?;
     config.check()?;
     Ok(config)
 }
@@ -107,5 +110,8 @@ fn parts(config: &ModelConfig) -> Vec<Part> {
     }
     out.push(Part::whole("transformer.ln_f.weight", "norm.gain", c));
     out.push(bias(config.norm_bias, "transformer.ln_f.bias".into(), "norm.bias".into(), c));
+    if config.head == Head::Scalar {
+        out.push(Part::whole("score.weight", "score", 1));
+    }
     out
 }

@@ -1,15 +1,15 @@
 //! Llama, Qwen2 and Qwen3: RMSNorm, rotary positions, separate q/k/v and gate/up matrices.
 
-use super::{Family, Part, count, is_rotary, llama_like, number, only, refuse_key};
+use super::{Family, Part, count, is_rotary, llama_like, number, only, read_head, refuse_key, write_head};
 use crate::fault::Refusal;
-use crate::model::config::{ModelConfig, Positions};
+use crate::model::config::{Head, ModelConfig, Positions};
 use serde_json::{Value, json};
 
 /// `Qwen3ForCausalLM`: q/k norm, no biases, its own head_dim.
 pub static QWEN3: Family = Family {
     model_type: "qwen3",
     fits: |config| llama_like(config) && config.qk_norm && !config.qkv_bias,
-    write_config: |config| write_config(config, "qwen3", "Qwen3ForCausalLM"),
+    write_config: |config| write_config(config, "qwen3", "Qwen3"),
     read_config: |value| read_config(value, true, false),
     parts,
 };
@@ -20,7 +20,7 @@ pub static QWEN2: Family = Family {
     fits: |config| {
         llama_like(config) && !config.qk_norm && config.qkv_bias && config.heads * config.head_dim == config.width
     },
-    write_config: |config| write_config(config, "qwen2", "Qwen2ForCausalLM"),
+    write_config: |config| write_config(config, "qwen2", "Qwen2"),
     read_config: |value| read_config(value, false, true),
     parts,
 };
@@ -29,15 +29,15 @@ pub static QWEN2: Family = Family {
 pub static LLAMA: Family = Family {
     model_type: "llama",
     fits: |config| llama_like(config) && !config.qk_norm && !config.qkv_bias && config.sliding_window.is_none(),
-    write_config: |config| write_config(config, "llama", "LlamaForCausalLM"),
+    write_config: |config| write_config(config, "llama", "Llama"),
     read_config: |value| read_config(value, false, false),
     parts,
 };
 
-fn write_config(config: &ModelConfig, model_type: &str, architecture: &str) -> Value {
+fn write_config(config: &ModelConfig, model_type: &str, model: &str) -> Value {
     let theta = is_rotary(config).expect("a llama-like model is rotary");
     let mut out = json!({
-        "architectures": [architecture],
+        "architectures": [format!("{model}ForCausalLM")],
         "model_type": model_type,
         "vocab_size": config.vocab,
         "max_position_embeddings": config.context,
@@ -65,6 +65,7 @@ fn write_config(config: &ModelConfig, model_type: &str, architecture: &str) -> V
     if config.dropout != 0.0 {
         out["pleach_dropout"] = json!(config.dropout);
     }
+    write_head(&mut out, config, model);
     out
 }
 
@@ -92,6 +93,7 @@ fn read_config(value: &Value, qk_norm: bool, qkv_bias: bool) -> Result<ModelConf
     }
     config.positions = Positions::Rotary { theta: theta(value)? };
     config.sliding_window = sliding_window(value, config.layers)?;
+    config.head = read_head(value)?;
     config.check()?;
     Ok(config)
 }
@@ -180,8 +182,10 @@ fn parts(config: &ModelConfig) -> Vec<Part> {
         out.push(Part::whole(theirs("mlp.down_proj.weight"), ours("feed_forward.down"), c));
     }
     out.push(Part::whole("model.norm.weight", "norm.gain", c));
-    if !config.tied {
-        out.push(Part::whole("lm_head.weight", "head", config.vocab));
+    match config.head {
+        Head::Scalar => out.push(Part::whole("score.weight", "score", 1)),
+        Head::Vocabulary if config.tied => {}
+        Head::Vocabulary => out.push(Part::whole("lm_head.weight", "head", config.vocab)),
     }
     out
 }

@@ -5,12 +5,13 @@
 
 pub mod gpt2;
 pub mod llama;
+pub mod peft;
 
-use super::config::{FeedForward, ModelConfig, Norm, Positions};
+use super::config::{FeedForward, Head, ModelConfig, Norm, Positions};
 use super::weights::{WeightSpec, specs};
 use crate::engine::state::HostTensor;
 use crate::fault::Refusal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 /// One tensor of a Hugging Face folder in terms of ours.
@@ -235,6 +236,37 @@ fn refuse_key(config: &Value, key: &str, expected: &str) -> Refusal {
     let found = config.get(key).map_or("missing".into(), Value::to_string);
     let detail = format!("key \"{key}\" is {found}; this program understands {expected}");
     Refusal::new("could not read config.json", detail, "convert the model to a supported shape")
+}
+
+/// Under a scalar head: the keys by which transformers knows a model of one label.
+fn write_head(out: &mut Value, config: &ModelConfig, model: &str) {
+    if config.head == Head::Vocabulary {
+        return;
+    }
+    out["architectures"] = json!([format!("{model}ForSequenceClassification")]);
+    out["num_labels"] = json!(1);
+    out["id2label"] = json!({"0": "LABEL_0"});
+    out["label2id"] = json!({"LABEL_0": 0});
+    out["problem_type"] = json!("regression");
+}
+
+/// A `...ForSequenceClassification` of one label has a scalar head; where no key counts the labels, transformers has
+/// two.
+fn read_head(value: &Value) -> Result<Head, Refusal> {
+    let names = value.get("architectures").and_then(Value::as_array);
+    let mut names = names.into_iter().flatten().filter_map(Value::as_str);
+    if !names.any(|name| name.ends_with("ForSequenceClassification")) {
+        return Ok(Head::Vocabulary);
+    }
+    let listed = value.get("id2label").and_then(Value::as_object).map(|labels| labels.len());
+    let labels = match value.get("num_labels") {
+        Some(_) => Some(count(value, "num_labels")?),
+        None => listed,
+    };
+    match labels {
+        Some(1) => Ok(Head::Scalar),
+        _ => Err(refuse_key(value, "num_labels", "1 in a ...ForSequenceClassification: a reward model's scalar head")),
+    }
 }
 
 fn is_rotary(config: &ModelConfig) -> Option<f32> {

@@ -107,8 +107,8 @@ fn samples_show_the_mask_and_the_tally_follows() {
         agreement: Agreement::Plain,
     };
     let mut inspector = Inspector::new(Some(&tokenizer), limits(), 1);
-    inspector.encoded("line 1", encoded.clone());
-    inspector.encoded("line 2", encoded);
+    assert_eq!(inspector.encoded("line 1", vec![encoded.clone()]), Some(vec![encoded.clone()]));
+    inspector.encoded("line 2", vec![encoded]);
     let pair = |words: &str| Said::Text(words.into());
     let (prompt, chosen, rejected) = (pair("p"), pair("same"), pair("same"));
     inspector.record("line 1", &Record::Pair(Pair { prompt, chosen, rejected, margin: None, tools: None }));
@@ -120,4 +120,35 @@ fn samples_show_the_mask_and_the_tally_follows() {
     assert_eq!((found.tally.kept, found.tally.duplicates, found.equal_pairs), (2, 1, 1));
     assert!((found.trained_share() - 3.0 / 7.0).abs() < 1e-12);
     assert!(serde_json::to_string(&found).unwrap().contains("\"trained_tokens\":6"));
+}
+
+#[test]
+fn prompts_are_told_by_their_leading_words() {
+    let pairs = [
+        ("Could you please translate this?\nword", "translate"),
+        ("Translate: hello", "translate"),
+        ("  \n**How many** apples are there", "how many"),
+        ("What is it", "what is"),
+        ("Why", "why"),
+        ("Please", "please"),
+        ("Hi, I want you to write a story", "write"),
+        ("???", "(no words)"),
+    ];
+    for (prompt, expected) in pairs {
+        assert_eq!(kind(prompt), expected, "{prompt}");
+    }
+    let mut inspector = Inspector::new(None, limits(), 0);
+    let record = |prompt: &str| {
+        let (prompt, completion) = (Said::Text(prompt.into()), Said::Text("Yes.".into()));
+        Record::Completion(Completion { prompt, completion, tools: None })
+    };
+    let prompts = ["Translate cat", "Please translate dog", "Write a poem", "write a poem!", "Name a fish"];
+    prompts.iter().for_each(|prompt| inspector.record("line 1", &record(prompt)));
+    let found = inspector.finish().diversity;
+    assert_eq!((found.prompts, found.same, found.near, found.kinds), (5, 1, 0, 3));
+    assert_eq!((found.most[0].words.as_str(), found.most[0].count), ("translate", 2));
+    assert_eq!((found.most[2].words.as_str(), found.most[2].example.as_str()), ("name", "Name a fish"));
+    // Shares 0.4, 0.4, 0.2.
+    let entropy = -(2.0 * 0.4f64 * 0.4f64.ln() + 0.2 * 0.2f64.ln());
+    assert!((found.effective_kinds - entropy.exp()).abs() < 1e-12);
 }

@@ -28,9 +28,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual ones: at most 1 % of the prompts and 10 % of the answers too long.
+    /// The usual ones: at most 5 % of the prompts and 10 % of the answers too long.
     pub fn of(context: usize) -> Limits {
-        Limits { context, cut: false, long_prompts: 0.01, long_answers: 0.1, all: false, none: false, unended: false }
+        Limits { context, cut: false, long_prompts: 0.05, long_answers: 0.1, all: false, none: false, unended: false }
     }
 }
 
@@ -63,8 +63,12 @@ pub struct Tally {
     pub unended: u64,
     /// Tokens across the beginning of an answer.
     pub straddling: u64,
-    /// Records in which words of the template beside the answers are learnt.
+    /// Answers whose mask both ways gave alike.
+    pub exact: u64,
+    /// Answers beside which words of the template are learnt.
     pub contained: u64,
+    /// Answers without a template: text after text.
+    pub plain: u64,
     /// The longest record, in ids.
     pub longest: u64,
     #[serde(skip)]
@@ -74,40 +78,61 @@ pub struct Tally {
 impl Tally {
     /// Counts a record; what is trained on of it, if anything.
     pub fn take(&mut self, record: Encoded, limits: &Limits) -> Option<Encoded> {
+        self.take_all(vec![record], limits)?.pop()
+    }
+
+    /// Counts a record of several answers to one prompt: all of them are taken, or none.
+    pub fn take_all(&mut self, answers: Vec<Encoded>, limits: &Limits) -> Option<Vec<Encoded>> {
         self.records += 1;
-        self.longest = self.longest.max(record.ids.len() as u64);
-        self.empty_answers += u64::from(record.empty);
-        let bytes: Vec<u8> = record.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let hash = blake3::hash(&bytes);
-        let hash = u64::from_le_bytes(std::array::from_fn(|at| hash.as_bytes()[at]));
-        if self.seen.contains(&hash) {
-            self.duplicates += 1;
-        } else if self.seen.len() < REMEMBERED {
-            self.seen.insert(hash);
-        }
-        if record.trained_count() == 0 && !limits.none {
+        let longest = answers.iter().map(|one| one.ids.len()).max().unwrap_or(0);
+        self.longest = self.longest.max(longest as u64);
+        self.empty_answers += answers.iter().map(|one| u64::from(one.empty)).sum::<u64>();
+        self.remember(&answers);
+        if answers.iter().any(|one| one.trained_count() == 0) && !limits.none {
             self.untrained += 1;
             return None;
         }
-        let fits = record.ids.len() <= limits.context;
-        if !fits && record.prompt_length() >= limits.context {
+        let too_long = || answers.iter().filter(|one| one.ids.len() > limits.context);
+        if too_long().any(|one| one.prompt_length() >= limits.context) {
             self.prompt_too_long += 1;
             return None;
         }
+        let fits = too_long().next().is_none();
         if !fits && !limits.cut {
             self.answer_too_long += 1;
             return None;
         }
         self.truncated += u64::from(!fits);
-        let record = record.cut(limits.context);
         self.kept += 1;
-        self.tokens += record.ids.len() as u64;
-        self.trained_tokens += record.trained_count() as u64;
-        self.turns += u64::from(record.turns);
-        self.unended += u64::from(record.unended);
-        self.straddling += u64::from(record.straddling);
-        self.contained += u64::from(record.agreement == super::Agreement::Contained);
-        Some(record)
+        let answers: Vec<Encoded> = answers.into_iter().map(|one| one.cut(limits.context)).collect();
+        for one in &answers {
+            self.tokens += one.ids.len() as u64;
+            self.trained_tokens += one.trained_count() as u64;
+            self.turns += u64::from(one.turns);
+            self.unended += u64::from(one.unended);
+            self.straddling += u64::from(one.straddling);
+            match one.agreement {
+                super::Agreement::Exact => self.exact += 1,
+                super::Agreement::Contained => self.contained += 1,
+                super::Agreement::Plain => self.plain += 1,
+            }
+        }
+        Some(answers)
+    }
+
+    fn remember(&mut self, answers: &[Encoded]) {
+        let mut hasher = blake3::Hasher::new();
+        for one in answers {
+            hasher.update(&(one.ids.len() as u64).to_le_bytes());
+            hasher.update(&one.ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        let digest = hasher.finalize();
+        let hash = u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]));
+        if self.seen.contains(&hash) {
+            self.duplicates += 1;
+        } else if self.seen.len() < REMEMBERED {
+            self.seen.insert(hash);
+        }
     }
 
     /// Share of the kept ids that is learnt, 0 to 1.

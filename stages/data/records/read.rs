@@ -70,7 +70,7 @@ pub struct Reading {
 /// A refusal for a file that cannot be read, records of no known shape, or of two; it names line and keys.
 pub fn detect(path: &Path, options: &ReadOptions) -> Result<Detected, Fault> {
     let mut work = Work::new(path, options);
-    if shape(path) == Some(Packed::Text) {
+    if is_text(path) {
         return Ok(Detected { shape: Shape::Text, reason: "it is a file of plain text".into(), unused: Vec::new() });
     }
     let outcome = objects(path, &mut |place, value| {
@@ -98,7 +98,7 @@ pub fn read(
     sink: &mut dyn FnMut(&Place, Record) -> Result<(), Fault>,
 ) -> Result<Reading, Fault> {
     let mut work = Work::new(path, options);
-    if shape(path) == Some(Packed::Text) {
+    if is_text(path) {
         let mut number = 0;
         documents(path, &TextOptions::default(), &mut |piece| {
             number += 1;
@@ -207,8 +207,18 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Whether a file holds records with fields, by its name: `.jsonl`, `.ndjson` or `.json`, also packed.
+pub fn holds_records(path: &Path) -> bool {
+    matches!(shape(path), Some(Packed::Json | Packed::JsonLines))
+}
+
+/// Whether a file is plain text by its name.
+pub(super) fn is_text(path: &Path) -> bool {
+    shape(path) == Some(Packed::Text)
+}
+
 /// Hands on every value of a `.jsonl` or `.json` file with its place.
-fn objects(path: &Path, each: &mut dyn FnMut(Place, Value) -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn objects(path: &Path, each: &mut dyn FnMut(Place, Value) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut reader = open(path)?;
     if shape(path) == Some(Packed::Json) {
         return array(path, reader, each);

@@ -1,6 +1,6 @@
 //! Where a template comes from: a model's folder, or the program itself.
 
-use super::{CHATML, Template};
+use super::{CHATML, PLAIN, Template};
 use crate::data::tokenizer::Tokenizer;
 use pleach_runtime::fault::Refusal;
 use serde_json::Value;
@@ -15,15 +15,52 @@ pub enum Source {
     /// The model folder's own, else the built-in ChatML.
     #[default]
     Model,
+    /// The model folder's own, else ChatML, else the plain one: for talking and measuring.
+    Suited,
     /// The model folder's template of this name, such as `tool_use`.
     Named(String),
     /// The built-in ChatML.
     Chatml,
+    /// The built-in plain one: turns after "Human:" and "Assistant:".
+    Plain,
     /// A file of Jinja.
     File(std::path::PathBuf),
 }
 
+impl Source {
+    /// A choice as it is written: `model`, `chatml`, `plain`, a file that ends in `.jinja`, or the name of one of the
+    /// model's templates.
+    pub fn parse(text: &str) -> Source {
+        match text {
+            "model" => Source::Model,
+            "chatml" => Source::Chatml,
+            "plain" => Source::Plain,
+            file if Path::new(file).extension().is_some_and(|end| end == "jinja") => Source::File(file.into()),
+            name => Source::Named(name.to_owned()),
+        }
+    }
+}
+
 impl Template {
+    /// The template to talk to a model with: its folder's own, else ChatML, else the plain one.
+    ///
+    /// # Errors
+    /// As [`Template::load`].
+    pub fn suited(folder: &Path, tokenizer: &Tokenizer) -> Result<Template, Refusal> {
+        match Template::load(&Source::Model, folder, tokenizer) {
+            Err(_) if !Template::is_in(folder)? => Template::plain(tokenizer),
+            found => found,
+        }
+    }
+
+    /// Whether a model's folder has a default template of its own.
+    ///
+    /// # Errors
+    /// A refusal where its `tokenizer_config.json` cannot be read.
+    pub fn is_in(folder: &Path) -> Result<bool, Refusal> {
+        Ok(folder.join("chat_template.jinja").is_file() || named(&config(folder)?, "default").is_some())
+    }
+
     /// The built-in ChatML for a tokenizer. Where the tokenizer begins every text with BOS, so does the template: the
     /// exported folder then gives the same ids in transformers, which adds nothing to a rendered template.
     ///
@@ -34,13 +71,26 @@ impl Template {
             let ids = tokenizer.encode_marked(mark)?;
             if ids.len() != 1 {
                 let detail = format!("the vocabulary has no special token {mark}");
-                let hint = "use the model's own template, or let the tokenizer be trained with chat marks";
+                let hint = "let the tokenizer be trained with chat marks, or use template = \"plain\"";
                 return Err(Refusal::new("the built-in ChatML does not suit this tokenizer", detail, hint));
             }
         }
         let begins = tokenizer.bos().is_some_and(|bos| tokenizer.prefix().first() == Some(&bos));
         let source = if begins { format!("{{{{- bos_token }}}}\n{CHATML}") } else { CHATML.to_owned() };
         Template::new("ChatML (built in)", &source, of_tokenizer(tokenizer))
+    }
+
+    /// The built-in plain template for a tokenizer: the transcripts of hh-rlhf, each answer ended by EOS. It needs no
+    /// special tokens but that one.
+    ///
+    /// # Errors
+    /// A refusal where the vocabulary has no EOS: an answer would have no end.
+    pub fn plain(tokenizer: &Tokenizer) -> Result<Template, Refusal> {
+        if tokenizer.eos().is_none() {
+            let hint = "take a tokenizer with an end-of-text token, or the model's own template";
+            return Err(Refusal::new("the plain template needs an end of text", "the vocabulary has none", hint));
+        }
+        Template::new("plain (built in)", PLAIN, of_tokenizer(tokenizer))
     }
 
     /// The template that is meant, for the model in `folder`.
@@ -53,6 +103,8 @@ impl Template {
     pub fn load(source: &Source, folder: &Path, tokenizer: &Tokenizer) -> Result<Template, Refusal> {
         let name = match source {
             Source::Chatml => return Template::chatml(tokenizer),
+            Source::Plain => return Template::plain(tokenizer),
+            Source::Suited => return Template::suited(folder, tokenizer),
             Source::File(path) => {
                 let specials = specials(&config(folder)?, tokenizer);
                 return Template::new(&shown(path), &text(path)?, specials);

@@ -9,7 +9,8 @@
 //! - [`manuals`]: a domain that the stories never tell, with a cloze, for continued pretraining;
 //! - [`tasks`]: notes to JSON, for fine-tuning;
 //! - [`instructions`]: many kinds of instruction as messages, for instruction tuning;
-//! - [`preferences`]: prompts to rank answers of, the world's own judgement of any answer, and a simulated rater.
+//! - [`preferences`]: prompts to rank answers of, the world's own judgement of any answer, and a simulated rater;
+//! - [`ladder`]: how much of each a stage of the demo learns, and how fast.
 //!
 //! ```
 //! use pleach::data::world::{Parser, Stories, sentences};
@@ -23,10 +24,12 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+mod books;
 mod claims;
 pub mod facts;
 mod grammar;
 pub mod instructions;
+pub mod ladder;
 pub mod manuals;
 mod parse;
 pub mod preferences;
@@ -37,6 +40,7 @@ pub mod tasks;
 mod tests;
 mod wording;
 
+pub use books::Book;
 pub use claims::{claims, lies};
 pub use parse::{Parser, sentences};
 pub use stories::Stories;

@@ -1,6 +1,6 @@
 //! Preferences: prompts whose answers are ranked, what the world itself thinks of any answer, and a simulated rater.
 //!
-//! Of ten prompts four are ordinary questions, two ask for harm (12 acts, 3 of them unseen), two sound like that and
+//! Of ten prompts four are ordinary questions, two ask for harm (18 acts, 3 of them unseen), two sound like that and
 //! are good, one tempts to judge people by the place where they live (5 pairs of groups, 2 of them unseen; a third of
 //! these prompts holds the evidence), and one is an ordinary question asked rudely. No prompt of the unseen side has
 //! an opener, insult, question or pair of groups of the seen side.

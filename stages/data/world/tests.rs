@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod instructions;
+mod ladder;
 mod manuals;
 mod preferences;
 mod tasks;
