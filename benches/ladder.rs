@@ -133,7 +133,7 @@ impl Climb {
             Some(known) => known,
             None => {
                 window.given = vec![Arc::new(self.engine.evaluate(REFERENCE, window).unwrap())];
-                let numbers = self.engine.look(window).unwrap();
+                let numbers = self.engine.look(POLICY, window).unwrap();
                 loss.evaluate(window, &numbers, &memory).unwrap().derivatives
             }
         };

@@ -89,8 +89,8 @@ impl Window {
 pub trait Data: Send {
     /// The rows of window number `draw`.
     fn window(&mut self, draw: u64) -> Result<Window, Fault>;
-    /// Evaluation rows, in sets that are measured apart: a name and a number of rows. The first set is what the stage is
-    /// judged by; the loss of the others is watched.
+    /// Evaluation rows, in sets that are measured apart: a name and a number of rows. The first set is what the stage
+    /// is judged by; the loss of the others is watched.
     fn evaluation_sets(&self) -> Vec<(String, usize)>;
     /// Evaluation rows `from .. to`, counted over all sets in their order. Both lie in one set.
     fn evaluation(&mut self, from: usize, to: usize) -> Result<Window, Fault>;

@@ -68,6 +68,8 @@ fn is_marked(value: &serde_json::Value) -> bool {
         serde_json::Value::Bool(yes) => *yes,
         serde_json::Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
         serde_json::Value::String(text) => !["", "no", "false"].contains(&text.to_lowercase().as_str()),
+        // The ranking page says what of a group was flagged.
+        serde_json::Value::Array(list) => !list.is_empty(),
         _ => false,
     }
 }

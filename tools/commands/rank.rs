@@ -254,7 +254,11 @@ fn standing(counts: &Counts) -> String {
 fn share(rate: Option<Rate>) -> String {
     rate.map_or("not yet known".into(), |rate| {
         let [share, low, high] = [rate.share, rate.low, rate.high].map(|share| 100.0 * share);
-        format!("{share:.1} % ({low:.1} to {high:.1}; {} judgements on {} items)", count(rate.count as f64), rate.clusters)
+        format!(
+            "{share:.1} % ({low:.1} to {high:.1}; {} judgements on {} items)",
+            count(rate.count as f64),
+            rate.clusters
+        )
     })
 }
 
