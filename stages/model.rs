@@ -134,7 +134,7 @@ pub fn stops(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<u32> {
     let mut stops: Vec<u32> = tokenizer.eos().into_iter().collect();
     if let Some(template) = template {
         let turns = ChatEncoder::new(tokenizer, template, Turns::All).stops();
-        stops.extend(turns.into_iter().filter(|id| !tokenizer.eos().is_some_and(|eos| eos == *id)));
+        stops.extend(turns.into_iter().filter(|id| tokenizer.eos().is_none_or(|eos| eos != *id)));
     }
     stops
 }

@@ -98,7 +98,7 @@ fn weights(plan: &RunPlan, config: &ModelConfig, seed: u64) -> HostState {
 }
 
 /// A stage with its roles, by context, tokenizer and model.
-type Recipe = dyn Fn(usize, &Arc<Tokenizer>, &ModelConfig) -> (Arc<dyn Stage>, Vec<Role>);
+type Recipe<'a> = dyn Fn(usize, &Arc<Tokenizer>, &ModelConfig) -> (Arc<dyn Stage>, Vec<Role>) + 'a;
 
 /// The run of a folder with a stage of these roles.
 fn staged(folder: &Path, text: &str, stage: &Recipe, failpoints: Failpoints) -> RunPlan {

@@ -256,8 +256,8 @@ fn whole(state: &HostState) -> Vec<TensorRef<'_>> {
 /// would remove what a person may still mend.
 fn nothing_whole(lost: &[String]) -> Refusal {
     let what = "could not go on: no checkpoint of this run is whole";
-    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin anew \
-                under another name; nothing was removed";
+    let hint = "put a whole copy of a checkpoint's folder in its place (without \"bad-\" before its name), or begin \
+                anew under another name; nothing was removed";
     Refusal::new(what, lost.join("; "), hint).with_code(1)
 }
 

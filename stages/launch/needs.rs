@@ -1,7 +1,7 @@
 //! What a launch takes in memory and on the disk, and whether that fits.
 
 use super::{Launch, Ready};
-use pleach_runtime::actors::checkpoint::host_bytes;
+use pleach_runtime::actors::checkpoint::host_bytes_of;
 use pleach_runtime::actors::opening::lost;
 use pleach_runtime::device::Device;
 use pleach_runtime::device::choose::open;
@@ -89,7 +89,7 @@ impl Ready {
     fn needs(&self, rows: usize, device: &dyn Device) -> Result<Needs, Refusal> {
         let (persistent, activations) = Layout::predict(&self.roles, &self.shapes(rows), &self.adamw(), device)?;
         // A stage that collects trains nothing that would have to be kept.
-        let host = if self.recipe().is_some() { host_bytes(self.config()) } else { 0 };
+        let host = if self.recipe().is_some() { host_bytes_of(&self.roles) } else { 0 };
         Ok(Needs { persistent, activations, host, room: device.room(), host_room: Room::system() })
     }
 

@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// Sequences that are continued at once.
 const STREAMS: usize = 32;
 
+/// Rankings, how many were left out for their length, and the template that they needed.
+type Sets = (Vec<RankedSet>, usize, Option<Arc<Template>>);
+
 /// Prompts with what a person is shown of each, and the template that they needed.
 type Prompts = (Vec<(Said, Prompt)>, Option<Arc<Template>>);
 
@@ -259,16 +262,12 @@ impl Making<'_> {
     }
 
     /// The rankings of a reward model, how many were left out for their length, and the template that they needed.
-    fn sets(&mut self, choice: &StageChoice) -> Result<(Vec<RankedSet>, usize, Option<Arc<Template>>), Fault> {
+    fn sets(&mut self, choice: &StageChoice) -> Result<Sets, Fault> {
         let origins = self.origins(&choice.data)?;
         self.sets_of(choice, &origins)
     }
 
-    fn sets_of(
-        &mut self,
-        choice: &StageChoice,
-        origins: &[Origin],
-    ) -> Result<(Vec<RankedSet>, usize, Option<Arc<Template>>), Fault> {
+    fn sets_of(&mut self, choice: &StageChoice, origins: &[Origin]) -> Result<Sets, Fault> {
         let tokenizer = self.tokenizer.clone();
         let (template, lacking) = self.chat(choice)?;
         let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);

@@ -20,7 +20,7 @@ pub fn parts(events: &[Event]) -> Vec<Part> {
     let mut at = 0;
     for event in events {
         if let Event::StageStarted { folder, .. } | Event::Collecting { folder, .. } = event {
-            at = parts.iter().position(|part| part.folder == *folder && part.folder != "").unwrap_or_else(|| {
+            at = parts.iter().position(|part| part.folder == *folder && !part.folder.is_empty()).unwrap_or_else(|| {
                 parts.push(Part { folder: folder.clone(), events: Vec::new() });
                 parts.len() - 1
             });

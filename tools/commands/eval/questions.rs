@@ -52,7 +52,9 @@ pub(super) fn run(args: &Args) -> Answer {
         let Taken { by_sum, by_byte } = taken(&scores);
         rights.push((question.group.as_deref(), by_sum == question.answer, by_byte == question.answer));
     }
-    let values = |of: &dyn Fn(&(Option<&str>, bool, bool)) -> Option<bool>| {
+    /// A question's group, and whether it was right by either way.
+    type Right<'a> = (Option<&'a str>, bool, bool);
+    let values = |of: &dyn Fn(&Right) -> Option<bool>| {
         let right = rights.iter().enumerate().filter_map(|(index, one)| Some((index as u64, of(one)?)));
         clustered(&right.map(|(index, right)| (index, f64::from(u8::from(right)))).collect::<Vec<_>>())
     };
