@@ -1,6 +1,7 @@
 //! A run that began: what its folder says of the first start. A damaged file is refused with its path, for what was
 //! begun with other values would be another run.
 
+use crate::launch::folder_of;
 use crate::pipeline::Pipeline;
 use crate::pipeline::resolved::{self, Frozen};
 use pleach_runtime::device::choose::{Chosen, Wish, choose};
@@ -22,7 +23,10 @@ pub(crate) fn compare(now: &Pipeline, folder: &Path) -> Result<Vec<String>, Faul
     let path = folder.join("pleach.toml");
     let Some(text) = read(&path)? else { return Ok(Vec::new()) };
     let before = Pipeline::parse(&text).map_err(|refusal| unreadable(&path, &refusal.detail))?;
-    let mut changes = resolved::changes(&before, now)?;
+    let of = |at: usize| folder.join("stages").join(folder_of(at, now.stages[at].kind));
+    // What the first stage is made of is settled when the run's data are.
+    let begun = |at: usize| at == 0 || of(at).is_dir();
+    let mut changes = resolved::changes(&before, now, &begun)?;
     // A flag is not in the file that was kept; what it asks of the device is compared with the frozen wish.
     changes.retain(|change| {
         !now.flags.iter().any(|flag| change.strip_prefix(flag).is_some_and(|rest| rest.starts_with(':')))

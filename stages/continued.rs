@@ -7,6 +7,7 @@
 //! - **Done**: after `steps` steps; the checkpoint that knows the domain best is handed on. The general validation text
 //!   is measured beside the domain's, and an alarm tells where its loss grows.
 
+use crate::data::template::Template;
 use crate::data::{Evaluation, Split, Tokenizer, WindowOptions, Windows};
 use crate::loss::next_token::NextToken;
 use pleach_runtime::fault::Fault;
@@ -28,6 +29,8 @@ pub struct Continued {
     pub windows: WindowOptions,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The chat template that the model has, if it has one.
+    pub template: Option<Arc<Template>>,
     /// Prompts continued now and then, as people see them and as tokens.
     pub prompts: Vec<(String, Vec<u32>)>,
 }
@@ -52,7 +55,7 @@ impl Stage for Continued {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, None)
+        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
     }
 
     fn prompts(&self) -> Vec<(String, Vec<u32>)> {
@@ -123,7 +126,8 @@ impl Data for Mixed {
     fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.domain.0.fingerprint());
-        if let Some((general, _)) = &self.general {
+        // What is only watched teaches nothing.
+        if let Some((general, _)) = self.general.as_ref().filter(|_| self.replay > 0.0) {
             hasher.update(&general.fingerprint());
         }
         hasher.update(&self.replay.to_le_bytes()).update(&(self.batch as u64).to_le_bytes());

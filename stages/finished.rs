@@ -3,6 +3,7 @@
 
 use crate::launch::{Launch, folder_of};
 use crate::pipeline::Kind;
+use crate::pipeline::resolved::Frozen;
 use crate::rank;
 use pleach_runtime::fault::Fault;
 use pleach_runtime::store::{Disk, Follower, Manifest, checkpoints, model_files, verify_files};
@@ -24,13 +25,16 @@ impl Launch {
 
     /// The last stage is not done where more steps are asked of it: it goes on from its last checkpoint. (A stage that
     /// ended for want of patience has made all that it will make.)
-    pub(crate) fn ask_for_more(&mut self) -> Result<(), Fault> {
+    pub(crate) fn ask_for_more(&mut self, before: Option<&Frozen>) -> Result<(), Fault> {
         let last = self.pipeline.stages.len() - 1;
-        if self.done <= last || self.stages[last].recipe().is_none() || self.stages[last].choice.patience > 0 {
+        if self.done <= last || self.stages[last].recipe().is_none() {
             return Ok(());
         }
         let newest = checkpoints(&Disk, &self.folder)?.pop();
-        if newest.is_none_or(|(_, manifest)| manifest.step < self.frozen.stages[last].steps) {
+        let asked = before.and_then(|frozen| frozen.stages.get(last)).map_or(0, |stage| stage.steps);
+        let impatient = |step: u64| self.stages[last].choice.patience > 0 && step < asked;
+        let made = |step: u64| impatient(step) || step >= self.frozen.stages[last].steps;
+        if newest.is_none_or(|(_, manifest)| !made(manifest.step)) {
             self.done = last;
         }
         Ok(())

@@ -69,9 +69,10 @@ impl Collect for Rank {
 
     fn collect(&self, desk: &mut Desk) -> Result<Collected, Fault> {
         let mut store = Store::open(&self.run.join(STORE))?;
-        let known = store.items()?.len();
-        if self.fresh(&store)? && known == 0 {
-            store.configure(&Options { enough: self.enough, ..self.options.clone() })?;
+        self.same_prompts(&store)?;
+        let options = Options { enough: self.enough, ..self.options.clone() };
+        if *store.options() != options {
+            store.configure(&options)?;
         }
         if !self.sample(desk, &mut store)? {
             return Ok(Collected::Stopped);
@@ -84,9 +85,18 @@ impl Collect for Rank {
 }
 
 impl Rank {
-    fn fresh(&self, store: &Store) -> Result<bool, Fault> {
-        let counts = store.answered()?;
-        Ok(counts.rankings == 0 && counts.open == 0)
+    /// What was answered already must be answers to the prompts of now.
+    fn same_prompts(&self, store: &Store) -> Result<(), Fault> {
+        let own = |item: &&Item| item.id.starts_with(&format!("{}/", self.name));
+        for item in store.items()?.iter().filter(own) {
+            let asked = (0..self.prompts.len()).find(|&at| self.id(at) == item.id).map(|at| &self.prompts[at].0);
+            if asked != Some(&item.prompt) {
+                let detail = format!("item {} was \"{}\"", item.id, item.prompt.words());
+                let hint = "restore the file of prompts, or give a new run another name";
+                return Err(Refusal::new("the prompts changed since the model answered them", detail, hint).into());
+            }
+        }
+        Ok(())
     }
 
     /// Rankings that are wanted.
@@ -159,6 +169,11 @@ impl Rank {
                 let frozen = freeze(store, &self.run.join("stages").join(&self.name))?;
                 let why = format!("{} rankings by {} raters, frozen", frozen.rankings, counts.raters);
                 return Ok(Collected::Enough { count: frozen.rankings, why, what: frozen.path.display().to_string() });
+            }
+            if counts.missing == 0 && counts.rankings < wanted {
+                let detail = format!("{} of {wanted} rankings are there, and every item is ranked", counts.rankings);
+                let hint = format!("lower min_rankings to {}, add prompts, or raise overlap", counts.rankings.max(1));
+                return Err(Refusal::new("there is nothing left to rank", detail, hint).into());
             }
             match self.rater {
                 Rater::People if self.somebody && page.is_none() && Page::find(store)?.is_none() => {

@@ -111,6 +111,35 @@ impl Reward {
     pub fn new(name: impl Into<String>, rule: Rule) -> Reward {
         Reward { name: name.into(), weight: 1.0, rule }
     }
+
+    /// A reward as it is written: `model`, `exact:answer`, `regex:^yes`, `length:64:16`, each with a weight before it if
+    /// one is wanted: `0.5 length:64:16`.
+    ///
+    /// # Errors
+    /// A refusal that names what can be written.
+    pub fn parse(text: &str) -> Result<Reward, Refusal> {
+        let refuse = || {
+            let hint =
+                "write model, exact:COLUMN, regex:PATTERN or length:MOST:SOFT, and a weight before it if you want";
+            Refusal::new("could not read a reward", format!("\"{text}\""), hint)
+        };
+        let (weight, name) = match text.split_once(' ') {
+            Some((weight, rest)) if weight.parse::<f64>().is_ok() => (weight.parse().unwrap_or(1.0), rest.trim()),
+            _ => (1.0, text.trim()),
+        };
+        let rule = match name.split_once(':') {
+            None if name == "model" => Rule::Model,
+            Some(("exact", column)) if !column.is_empty() => Rule::Exact { column: column.into() },
+            Some(("regex", pattern)) => Rule::matches(pattern)?,
+            Some(("length", rest)) => {
+                let (most, soft) = rest.split_once(':').ok_or_else(refuse)?;
+                let number = |text: &str| text.parse::<usize>().map_err(|_| refuse());
+                Rule::Length { most: number(most)?, soft: number(soft)? }
+            }
+            _ => return Err(refuse()),
+        };
+        Ok(Reward { weight, ..Reward::new(name, rule) })
+    }
 }
 
 /// The rewards of a batch.

@@ -1,12 +1,14 @@
 //! The model that a pipeline begins with, and the one that each stage begins with: what the stage before handed on.
 
 use super::Launch;
+use crate::data::Tokenizer;
+use crate::data::template::{Source, Template};
 use crate::model::{self, Model};
 use crate::pipeline::{Kind, Pipeline};
 use pleach_runtime::engine::layout::Role;
 use pleach_runtime::engine::state::scalar_from;
 use pleach_runtime::fault::{Fault, FaultKind, Refusal};
-use pleach_runtime::model::config::ModelConfig;
+use pleach_runtime::model::config::{ModelConfig, Positions};
 use pleach_runtime::trainer::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,10 +29,15 @@ pub(super) fn config(pipeline: &Pipeline, base: &Path, vocab: usize) -> Result<M
                 return Err(Refusal::new("pretraining begins with random weights", detail, hint));
             }
             let config = model::config(&from)?;
+            only_some_keys(pipeline)?;
             let context = pipeline.model.context.unwrap_or(config.context);
             if context > config.context {
                 let detail = format!("context = {context}, and that of the model is {}", config.context);
                 return Err(Refusal::new("the model cannot see so far", detail, "lower context, or leave it out"));
+            }
+            if context < config.context && config.positions == Positions::Learned {
+                let detail = format!("context = {context}, and the model has learned {} positions", config.context);
+                return Err(Refusal::new("the model's positions cannot be cut", detail, "leave context out"));
             }
             if vocab > config.vocab {
                 let detail = format!("its tokenizer has {vocab} tokens, and the model embeds {}", config.vocab);
@@ -45,6 +52,37 @@ pub(super) fn config(pipeline: &Pipeline, base: &Path, vocab: usize) -> Result<M
             Err(Refusal::new("there is no model to begin with", detail, hint))
         }
         None => pipeline.model.config(vocab),
+    }
+}
+
+/// What a model from elsewhere is, its folder says: the keys that would describe another one are refused.
+fn only_some_keys(pipeline: &Pipeline) -> Result<(), Refusal> {
+    let table = pipeline.written.get("model").and_then(toml::Value::as_table);
+    let other = |key: &&String| !["from", "context", "dropout"].contains(&key.as_str());
+    match table.and_then(|table| table.keys().find(other).cloned()) {
+        None => Ok(()),
+        Some(key) => {
+            let detail = format!("[model] from names a model, and {key} would describe another one");
+            Err(Refusal::new(
+                "the model is what its folder says",
+                detail,
+                format!("leave {key} out, or leave from out"),
+            ))
+        }
+    }
+}
+
+/// The chat template that a model from elsewhere came with.
+pub(super) fn spoken(
+    pipeline: &Pipeline,
+    base: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Arc<Template>>, Refusal> {
+    match given(pipeline, base).map(|from| model::folder(&from)).transpose()? {
+        Some(folder) if Template::is_in(&folder)? => {
+            Ok(Some(Arc::new(Template::load(&Source::Model, &folder, tokenizer)?)))
+        }
+        _ => Ok(None),
     }
 }
 

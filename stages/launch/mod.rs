@@ -126,6 +126,8 @@ struct Making<'a> {
     config: ModelConfig,
     /// The chat template that the model has by now.
     template: template::Source,
+    /// That template itself, once a stage needed it or the model came with it.
+    spoken: Option<Arc<template::Template>>,
     /// The rankings that the stages above collected.
     ranked: Option<PathBuf>,
     /// Somebody is there who could rank.
@@ -174,6 +176,7 @@ impl Launch {
             tokenizer: tokenizer.clone(),
             config,
             template: template::Source::Model,
+            spoken: entry::spoken(pipeline, base, &tokenizer)?,
             ranked: None,
             somebody,
             watch,
@@ -199,8 +202,14 @@ impl Launch {
             changes,
         };
         launch.done = launch.stages_done()?;
-        launch.freeze(before)?;
-        launch.ask_for_more()?;
+        if launch.done > launch.stages.len() {
+            let name = folder_of(launch.stages.len() - 1, launch.pipeline.stages[launch.stages.len() - 1].kind);
+            let detail = format!("stages/{name} has no rankings-*.jsonl, and a later stage has learned from it");
+            let hint = "restore the file, or give a new run another name";
+            return Err(Refusal::new("the rankings of this run are gone", detail, hint).into());
+        }
+        launch.freeze(before.clone())?;
+        launch.ask_for_more(before.as_ref())?;
         Ok(launch)
     }
 
@@ -219,7 +228,8 @@ impl Launch {
     /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
     pub fn record(&self, typed: &str) -> Result<(), Fault> {
         let text = resolved::write(&self.pipeline, self.stages[0].config(), &self.frozen);
-        for (name, content) in [("pleach.toml", typed), ("resolved.toml", &text)] {
+        // What was derived goes first: where only that is there, the next start sees what was changed, and derives anew.
+        for (name, content) in [("resolved.toml", text.as_str()), ("pleach.toml", typed)] {
             pleach_runtime::store::replace(&*RunPlan::disk(), &self.folder.join(name), content.as_bytes())?;
         }
         Ok(())

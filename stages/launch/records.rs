@@ -24,7 +24,8 @@ impl Making<'_> {
     pub(super) fn answers(&mut self, at: usize) -> Result<Ready, Fault> {
         let choice = self.pipeline.stages[at].clone();
         let mut loaded = self.load(&choice, Learned::Answers)?;
-        let template = loaded.template.take().map(Arc::new);
+        let needed = loaded.template.take().map(Arc::new);
+        let template = self.spoken(needed.clone());
         let (train, validation) = (Loaded::answers(&loaded.train), Loaded::answers(&loaded.validation));
         let draws = Draws { context: self.config.context, batch: choice.batch, seed: self.pipeline.seed };
         let recipe = Finetune {
@@ -35,7 +36,7 @@ impl Making<'_> {
             packing: choice.packing,
             tokenizer: self.tokenizer.clone(),
             template: template.clone(),
-            prompts: self.questions(&choice, template.as_deref())?,
+            prompts: self.questions(&choice, needed.as_deref())?,
         };
         let epoch = recipe.windows()?;
         let roles = vec![Role::policy(&self.config)];
@@ -46,7 +47,8 @@ impl Making<'_> {
     pub(super) fn pairs(&mut self, at: usize) -> Result<Ready, Fault> {
         let choice = self.pipeline.stages[at].clone();
         let mut loaded = self.load(&choice, Learned::Preferences)?;
-        let template = loaded.template.take().map(Arc::new);
+        let needed = loaded.template.take().map(Arc::new);
+        let template = self.spoken(needed.clone());
         let objective = objective(&choice);
         // What is seen twice must be the same both times.
         let config = ModelConfig { dropout: 0.0, ..self.config.clone() };
@@ -63,7 +65,7 @@ impl Making<'_> {
             objective,
             tokenizer: self.tokenizer.clone(),
             template: template.clone(),
-            prompts: self.questions(&choice, template.as_deref())?,
+            prompts: self.questions(&choice, needed.as_deref())?,
         };
         let epoch = (recipe.train.len() as u64).div_ceil(choice.batch as u64);
         Ok(self.ready(at, choice, roles, Arc::new(recipe), epoch, loaded))
@@ -108,7 +110,17 @@ impl Making<'_> {
         if choice.template != "model" {
             self.template = source(&choice.template, self.base);
         }
-        self.template.clone()
+        match (&self.template, super::entry::given(self.pipeline, self.base)) {
+            // A model that began here came with none.
+            (template::Source::Model, None) => template::Source::Chatml,
+            (source, _) => source.clone(),
+        }
+    }
+
+    /// The template that a model has after a stage: the one that its records needed, else the one it had.
+    pub(super) fn spoken(&mut self, needed: Option<Arc<Template>>) -> Option<Arc<Template>> {
+        self.spoken = needed.or(self.spoken.take());
+        self.spoken.clone()
     }
 
     pub(super) fn origins(&self, names: &OneOrMany) -> Result<Vec<Origin>, Refusal> {

@@ -16,7 +16,7 @@ use crate::ppo::Ppo;
 use crate::rank::{Rank, Rater};
 use crate::ranking::Options;
 use crate::reward::{Flags, RankedSet, Reward as RewardStage, split};
-use crate::rewards::{Prompt, Reward, Rule};
+use crate::rewards::{Prompt, Reward};
 use crate::rollout::Rollout;
 use pleach_runtime::engine::generation::Sampling;
 use pleach_runtime::engine::layout::Role;
@@ -192,7 +192,7 @@ impl Making<'_> {
             // Two on-policy stages of a run do not draw the same.
             seed: self.pipeline.seed ^ (at as u64) << 32,
             eos: crate::model::stops(&self.tokenizer, template.as_deref()),
-            rewards: choice.rewards.iter().map(|reward| rule(reward)).collect::<Result<_, _>>()?,
+            rewards: choice.rewards.iter().map(|reward| Reward::parse(reward)).collect::<Result<_, _>>()?,
             mask_truncated: choice.mask_truncated,
             kl_limit: choice.kl_limit,
             moved_limit: None,
@@ -258,7 +258,8 @@ impl Making<'_> {
             let hint = "lower completion_tokens, shorten the prompts, or take a longer context";
             return Err(Refusal::new("there is too little to answer", detail, hint).into());
         }
-        Ok((prompts, chats.then(|| Arc::new(template))))
+        let template = self.spoken(chats.then(|| Arc::new(template)));
+        Ok((prompts, template))
     }
 
     /// The rankings of a reward model, how many were left out for their length, and the template that they needed.
@@ -297,7 +298,8 @@ impl Making<'_> {
             let hint = "raise too_long, drop them, or take a longer context";
             return Err(Refusal::new("there is too little to learn from", detail, hint).into());
         }
-        Ok((sets, long, chats.then(|| Arc::new(template))))
+        let template = self.spoken(chats.then(|| Arc::new(template)));
+        Ok((sets, long, template))
     }
 }
 
@@ -311,31 +313,6 @@ fn needs(prompt: &Said, lacking: &Option<Refusal>) -> Result<bool, Refusal> {
 
 /// Share of the prompts that may leave no room for an answer.
 const LONG_PROMPTS: f64 = 0.05;
-
-/// A reward as it is written: `model`, `exact:answer`, `regex:^yes`, `length:64:16`, each with a weight before it if
-/// one is wanted: `0.5 length:64:16`.
-fn rule(text: &str) -> Result<Reward, Refusal> {
-    let refuse = || {
-        let hint = "write model, exact:COLUMN, regex:PATTERN or length:MOST:SOFT, and a weight before it if you want";
-        Refusal::new("could not read a reward", format!("\"{text}\""), hint)
-    };
-    let (weight, name) = match text.split_once(' ') {
-        Some((weight, rest)) if weight.parse::<f64>().is_ok() => (weight.parse().unwrap_or(1.0), rest.trim()),
-        _ => (1.0, text.trim()),
-    };
-    let rule = match name.split_once(':') {
-        None if name == "model" => Rule::Model,
-        Some(("exact", column)) if !column.is_empty() => Rule::Exact { column: column.into() },
-        Some(("regex", pattern)) => Rule::matches(pattern)?,
-        Some(("length", rest)) => {
-            let (most, soft) = rest.split_once(':').ok_or_else(refuse)?;
-            let number = |text: &str| text.parse::<usize>().map_err(|_| refuse());
-            Rule::Length { most: number(most)?, soft: number(soft)? }
-        }
-        _ => return Err(refuse()),
-    };
-    Ok(Reward { weight, ..Reward::new(name, rule) })
-}
 
 impl Launch {
     /// The newest stage of a kind above stage `at`: its folder in the run.

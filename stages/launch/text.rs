@@ -120,6 +120,7 @@ impl Making<'_> {
             batch: choice.batch,
             windows,
             tokenizer: self.tokenizer.clone(),
+            template: self.spoken(None),
             prompts: self.openings(&choice)?,
         };
         // Only the domain's rows make an epoch.

@@ -1,8 +1,9 @@
 //! What a stage's values say together: what excludes, exceeds or ignores one another is refused. The range of each
 //! value alone stands in [`super::keys`].
 
-use super::{Kind, StageChoice, Valid, WHAT};
+use super::{Kind, RANKINGS, StageChoice, Valid, WHAT};
 use crate::data::may_hold_json;
+use crate::ranking::COMPLETIONS;
 use pleach_runtime::fault::Refusal;
 use toml::Table;
 
@@ -20,6 +21,7 @@ impl StageChoice {
             let hint = "a run is pretrained first, and once; kind = \"continued\" learns more text";
             return refuse("kind = \"pretrain\" stands below another stage".into(), hint);
         }
+        self.check_ranks(before)?;
         let lengths = [self.steps.is_some(), self.epochs.is_some(), self.minutes.is_some()];
         if lengths.iter().filter(|&&given| given).count() > 1 {
             return refuse("steps, epochs and minutes exclude each other".into(), "keep one of them");
@@ -37,9 +39,57 @@ impl StageChoice {
         self.check_idle(given)
     }
 
+    /// What ranking and reinforcement need, as far as it can be told without data: a person should not hear of it after
+    /// weeks of work.
+    fn check_ranks(&self, before: &[StageChoice]) -> Result<(), Refusal> {
+        let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, format!("[[stage]]: {detail}"), hint));
+        let has = |kind| before.iter().any(|stage| stage.kind == kind);
+        if self.kind == Kind::Rank && has(Kind::Rank) {
+            return refuse(
+                "there are two stages of kind \"rank\"".into(),
+                "a run ranks once; begin another run on its model",
+            );
+        }
+        if !self.kind.learns_text() && self.data.list().iter().any(|name| name == RANKINGS) && !has(Kind::Rank) {
+            let hint = "put a stage of kind \"rank\" above it, or name a file of rankings or pairs";
+            return refuse("data = \"rankings\", and no stage above collects any".into(), hint);
+        }
+        let answers = self.completions.unwrap_or(4);
+        if self.kind == Kind::Rank && !COMPLETIONS.contains(&answers) {
+            return refuse(format!("completions = {answers}: people rank 2 to 9 answers"), "take 2 to 9");
+        }
+        if self.kind == Kind::Grpo && self.completions.is_some_and(|count| count < 2) {
+            return refuse("completions = 1: there is nothing to compare an answer with".into(), "take at least 2");
+        }
+        if matches!(self.kind, Kind::Ppo | Kind::Grpo) {
+            if !self.batch.is_multiple_of(self.windows) {
+                let detail = format!("windows = {} do not divide batch = {}", self.windows, self.batch);
+                return refuse(detail, "choose windows that divide the batch");
+            }
+            for reward in &self.rewards {
+                let model = matches!(crate::rewards::Reward::parse(reward)?.rule, crate::rewards::Rule::Model);
+                if model && !has(Kind::Reward) {
+                    let hint = "put a stage of kind \"reward\" above it, or name other rewards";
+                    return refuse("the reward \"model\", and no stage above trains one".into(), hint);
+                }
+            }
+        }
+        if self.patience > 0 && self.eval_every == Some(0) {
+            let hint = "leave patience out, or set eval_every";
+            return refuse("patience counts evaluations, and eval_every = 0 makes one".into(), hint);
+        }
+        Ok(())
+    }
+
     /// Refuses keys that would change nothing beside the others.
     fn check_idle(&self, given: &Table) -> Result<(), Refusal> {
         let refuse = |detail: String, hint: &str| Err(Refusal::new(WHAT, format!("[[stage]]: {detail}"), hint));
+        for key in ["overlap", "repeats"] {
+            if given.contains_key(key) && self.rater == "simulated" {
+                let detail = format!("the simulated rater has no {key}");
+                return refuse(detail, "leave it out, or set rater = \"people\"");
+            }
+        }
         let sigmoid_like = ["sigmoid", "simpo"].contains(&self.objective.as_str());
         if given.contains_key("label_smoothing") && !sigmoid_like {
             let detail = format!("objective = \"{}\" has no label_smoothing", self.objective);

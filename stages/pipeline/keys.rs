@@ -91,16 +91,16 @@ const TEXT: &[Key] = &[
     fixed("text_field", &["text_column", "dataset_text_field"], Text, "the field of .jsonl records"),
     fixed("valid", &["val_size", "val_set_size"], Validation, "share of documents held out, or a file"),
     fixed("boundaries", &[], Truth, "documents end with a token, see only themselves, and restart positions"),
+];
+
+/// What only a model that begins here has.
+const VOCABULARY: &[Key] = &[
     fixed(
         "sampling",
         &[],
         Word(&["epochs", "offsets"]),
         "epochs (every row once an epoch) or offsets (nanoGPT: random places)",
     ),
-];
-
-/// The vocabulary of a model that begins here.
-const VOCABULARY: &[Key] = &[
     fixed("tokenizer", &[], Text, "bpe, chars, or the path of a tokenizer.json"),
     fixed("vocab", &["vocab_size"], Whole(1, 1 << 20), "size of a trained tokenizer"),
     fixed("split", &["pre_tokenizer"], Word(&["gpt2", "qwen2"]), "how a trained tokenizer splits words: gpt2 or qwen2"),
@@ -178,7 +178,7 @@ const PROMPTS: &[Key] = &[
     ),
     fixed(
         "completion_tokens",
-        &["max_completion_length", "response_length"],
+        &["max_completion_length", "response_length", "max_new_tokens"],
         Whole(1, 1 << 20),
         "tokens of the longest answer",
     ),
@@ -226,7 +226,7 @@ const ROLLOUTS: &[Key] = &[
         "model, exact:COLUMN, regex:PATTERN, length:MOST:SOFT; \"0.5 length:64:16\" weighs",
     ),
     fixed("windows", &["num_mini_batches"], Whole(1, 1 << 16), "windows that a round is cut into"),
-    fixed("round_epochs", &["num_ppo_epochs", "num_iterations"], Whole(1, 1 << 10), "how often a round is learned"),
+    fixed("round_epochs", &["num_ppo_epochs"], Whole(1, 1 << 10), "how often a round is learned"),
     fixed("mask_truncated", &["mask_truncated_completions"], Truth, "learn nothing of answers that were cut"),
     fixed("kl_limit", &[], Number(0.0, 1e6), "KL in nats a token above which a round is sick"),
 ];
@@ -295,30 +295,36 @@ const TRAINING: &[Key] = &[
         Truth,
         "compute activations twice instead of keeping them",
     ),
-    free("eval_every", &["eval_steps"], Whole(0, STEPS), "steps between evaluations; 0 = at the end"),
-    free("sample_every", &[], Whole(0, STEPS), "steps between samples; 0 = at the end"),
     free("save_every", &["save_steps"], Whole(0, STEPS), "steps between checkpoints; 0 = by time"),
     free("save_minutes", &[], Number(0.01, 1e7), "minutes between checkpoints"),
     free("vault_every", &[], Whole(0, STEPS), "steps between copies in memory; 0 = chosen"),
     free("milestones", &[], Whole(0, 1000), "checkpoints kept over the whole run"),
-    free("prefetch", &["dataloader_prefetch_factor"], Whole(0, 64), "windows prepared ahead"),
-    free("prompts", &[], List, "texts continued now and then"),
-    free("sample_tokens", &["max_new_tokens"], Whole(0, 1 << 20), "length of a sample"),
 ];
 
-/// How samples are drawn.
-const SAMPLING: &[Key] =
-    &[free("temperature", &[], Number(0.0, 100.0), "of samples"), free("top_p", &[], Number(0.0, 1.0), "of samples")];
+/// What stages have that draw from a table, and measure by another.
+const STEADY: &[Key] = &[
+    free("eval_every", &["eval_steps"], Whole(0, STEPS), "steps between evaluations; 0 = at the end"),
+    free("prefetch", &["dataloader_prefetch_factor"], Whole(0, 64), "windows prepared ahead"),
+];
+
+/// Which samples are shown, and how they are drawn.
+const SAMPLING: &[Key] = &[
+    free("sample_every", &[], Whole(0, STEPS), "steps between samples; 0 = at the end"),
+    free("prompts", &[], List, "texts continued now and then"),
+    free("sample_tokens", &["max_new_tokens"], Whole(0, 1 << 20), "length of a sample"),
+    free("temperature", &[], Number(0.0, 100.0), "of samples"),
+    free("top_p", &[], Number(0.0, 1.0), "of samples"),
+];
 
 /// The keys of a `[[stage]]` of a kind, in the order in which they are shown.
 pub fn of(kind: Kind) -> &'static [&'static [Key]] {
     match kind {
-        Kind::Pretrain => &[KIND, TEXT, VOCABULARY, TRAINING, SAMPLING],
-        Kind::Continued => &[KIND, TEXT, REPLAY, TRAINING, SAMPLING],
-        Kind::Finetune | Kind::Instruct => &[KIND, RECORDS, ANSWERS, TRAINING, SAMPLING],
+        Kind::Pretrain => &[KIND, TEXT, VOCABULARY, TRAINING, STEADY, SAMPLING],
+        Kind::Continued => &[KIND, TEXT, REPLAY, TRAINING, STEADY, SAMPLING],
+        Kind::Finetune | Kind::Instruct => &[KIND, RECORDS, ANSWERS, TRAINING, STEADY, SAMPLING],
         Kind::Rank => &[KIND, PROMPTS, DRAWING, RANKING],
-        Kind::Reward => &[KIND, RECORDS, REWARDING, TRAINING],
-        Kind::Dpo => &[KIND, RECORDS, PAIRS, TRAINING, SAMPLING],
+        Kind::Reward => &[KIND, RECORDS, REWARDING, TRAINING, STEADY],
+        Kind::Dpo => &[KIND, RECORDS, PAIRS, TRAINING, STEADY, SAMPLING],
         Kind::Ppo => &[KIND, PROMPTS, DRAWING, ROLLOUTS, PPO, TRAINING],
         Kind::Grpo => &[KIND, PROMPTS, DRAWING, ROLLOUTS, GRPO, TRAINING],
     }

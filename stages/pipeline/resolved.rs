@@ -188,8 +188,8 @@ fn as_table<T: serde::Serialize>(value: &T) -> Table {
 }
 
 /// What changed in the pipeline file since the run began, in words; refused where a run is defined by it. Stages may be
-/// added at the end.
-pub fn changes(before: &Pipeline, now: &Pipeline) -> Result<Vec<String>, Refusal> {
+/// added at the end, and what a stage is defined by may change until it is `begun`.
+pub fn changes(before: &Pipeline, now: &Pipeline, begun: &dyn Fn(usize) -> bool) -> Result<Vec<String>, Refusal> {
     let what = "the run was begun with other values";
     let hint = "put the old value back, or give the new run another name";
     let kinds = |pipeline: &Pipeline| pipeline.stages.iter().map(|stage| stage.kind).collect::<Vec<_>>();
@@ -200,16 +200,16 @@ pub fn changes(before: &Pipeline, now: &Pipeline) -> Result<Vec<String>, Refusal
     }
     let one = |keys: &'static [Key]| keys.iter().collect::<Vec<_>>();
     let mut sections = vec![
-        (String::new(), one(super::keys::TOP), as_top(before), as_top(now)),
-        ("[model] ".to_string(), one(super::keys::MODEL), as_table(&before.model), as_table(&now.model)),
+        (String::new(), true, one(super::keys::TOP), as_top(before), as_top(now)),
+        ("[model] ".to_string(), true, one(super::keys::MODEL), as_table(&before.model), as_table(&now.model)),
     ];
     for (number, (old, new)) in before.stages.iter().zip(&now.stages).enumerate() {
         // One stage needs no number.
         let name = if before.stages.len() > 1 { format!("[[stage]] {} ", number + 1) } else { "[[stage]] ".into() };
-        sections.push((name, new.kind.keys().collect(), as_table(old), as_table(new)));
+        sections.push((name, begun(number), new.kind.keys().collect(), as_table(old), as_table(new)));
     }
     let mut out = Vec::new();
-    for (section, keys, old, new) in sections {
+    for (section, begun, keys, old, new) in sections {
         for key in keys {
             let (old, new) = (old.get(key.name), new.get(key.name));
             if old == new {
@@ -217,7 +217,7 @@ pub fn changes(before: &Pipeline, now: &Pipeline) -> Result<Vec<String>, Refusal
             }
             let shown = |value: Option<&Value>| value.map_or("not set".to_string(), super::keys::shown);
             let words = format!("{section}{}: was {}, is {}", key.name, shown(old), shown(new));
-            if !key.free {
+            if begun && !key.free {
                 return Err(Refusal::new(what, words, hint));
             }
             out.push(words);

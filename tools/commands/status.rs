@@ -153,6 +153,8 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
             }
             Event::Collecting { folder, have, want, what, .. } => {
                 (out.stage, out.step, out.steps) = (folder.clone(), *have, *want);
+                (out.loss, out.eval_loss, out.bits_per_byte, out.best) = (None, None, None, None);
+                (out.tokens_per_second, out.seconds_left) = (None, None);
                 out.collecting = Some(what.clone());
             }
             Event::CheckpointSaved { saved } => out.checkpoint = Some(saved.name.clone()),
