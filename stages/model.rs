@@ -1,4 +1,5 @@
-//! MODEL, wherever the program takes one: a model folder, a run (its best checkpoint, else its last), a checkpoint.
+//! MODEL, wherever the program takes one: a model folder, a run (the best checkpoint of its last stage, else
+//! its last), a checkpoint.
 
 use crate::data::Tokenizer;
 use crate::data::mask::{ChatEncoder, Turns};
@@ -183,23 +184,28 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
     if !path.join("stages").is_dir() {
         return Err(unreadable(path, "it has no config.json, and it is no run"));
     }
+    // A later stage goes on where the one before ended.
+    let stages = folders(&path.join("stages")).into_iter().rev();
+    stages
+        .filter_map(|stage| checkpoint(&stage))
+        .next()
+        .ok_or_else(|| unreadable(path, "the run has no checkpoint yet"))
+}
+
+/// The best good checkpoint of a stage, else the last.
+fn checkpoint(stage: &Path) -> Option<PathBuf> {
     let mut found = Vec::new();
-    for stage in folders(&path.join("stages")) {
-        for checkpoint in folders(&stage) {
-            let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
-            if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
-                found.push((manifest, checkpoint));
-            }
+    for checkpoint in folders(stage) {
+        let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
+        if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
+            found.push((manifest, checkpoint));
         }
     }
     found.retain(|(manifest, _)| manifest.good);
     let best = found.iter().filter(|(m, _)| m.validation.is_some());
     let best =
         best.min_by(|(a, _), (b, _)| a.validation.unwrap_or(f64::MAX).total_cmp(&b.validation.unwrap_or(f64::MAX)));
-    match best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)) {
-        Some((_, checkpoint)) => Ok(checkpoint.clone()),
-        None => Err(unreadable(path, "the run has no checkpoint yet")),
-    }
+    best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)).map(|(_, checkpoint)| checkpoint.clone())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

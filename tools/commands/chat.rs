@@ -1,9 +1,12 @@
-//! `pleach chat`: type the beginning of a text, the model goes on (plain completion).
+//! `pleach chat`: a model with a chat template answers what you type; any other goes on with it.
 
 use super::generate::{DeviceArgs, SamplingArgs, encode, opened};
 use super::{Answer, words};
 use clap::Parser;
-use pleach::model::Model;
+use pleach::data::mask::{ChatEncoder, Turns};
+use pleach::data::records::{Message, Role, Said};
+use pleach::data::template::Template;
+use pleach::model::{Model, stops};
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::Sampling;
 use pleach::runtime::fault::Refusal;
@@ -44,8 +47,12 @@ pub fn run(args: &Args) -> Answer {
 /// in words, and the next one is read; the first such refusal's code is the answer.
 pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool) -> Answer {
     let terminal = std::io::stdin().is_terminal();
+    let mut talk = Talk::new(model)?;
     if terminal {
-        eprintln!("Write the beginning of a text; the model goes on. An empty line ends.");
+        match talk.template {
+            Some(_) => eprintln!("Say something; the model answers. An empty line ends."),
+            None => eprintln!("Write the beginning of a text; the model goes on. An empty line ends."),
+        }
     }
     let mut input = std::io::stdin().lock();
     let (mut turn, mut code) = (0, 0);
@@ -63,7 +70,7 @@ pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool)
         }
         let sampling = Sampling { seed: sampling.seed.wrapping_add(turn), ..sampling.clone() };
         turn += 1;
-        if let Err(refusal) = text(bytes).and_then(|text| answer(model, engine, &text, &sampling, json)) {
+        if let Err(refusal) = text(bytes).and_then(|text| talk.answer(engine, &text, &sampling, json)) {
             eprintln!("error: line {number}: {refusal}");
             code = if code == 0 { refusal.code } else { code };
         }
@@ -98,37 +105,84 @@ fn text(bytes: Vec<u8>) -> Result<String, Refusal> {
     })
 }
 
-fn answer(model: &Model, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
-    let prompt = encode(model, text)?;
-    if prompt.len() > LINE {
-        let detail = format!("it has {} tokens; chat lays itself out for lines of {LINE} at most", prompt.len());
-        return Err(Refusal::new("the line cannot be continued", detail, "give its end, or take generate"));
+/// A talk with a model.
+struct Talk<'a> {
+    model: &'a Model,
+    /// The model's own; without one it goes on with texts.
+    template: Option<Template>,
+    /// What was said so far, as far as it leaves room for an answer.
+    messages: Vec<Message>,
+    stops: Vec<u32>,
+}
+
+impl<'a> Talk<'a> {
+    fn new(model: &'a Model) -> Result<Talk<'a>, Refusal> {
+        let template = Template::own(&model.folder, &model.tokenizer)?;
+        let stops = stops(&model.tokenizer, template.as_ref());
+        Ok(Talk { model, template, messages: Vec::new(), stops })
     }
-    let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
-    let mut stream = model.tokenizer.stream();
-    let mut said = String::new();
-    let mut say = |part: String| {
-        if !json {
-            print!("{part}");
-            // A closed pipe ends the loop at the next read.
-            let _ = std::io::stdout().flush();
+
+    /// What the model sees: a text, or the talk with this as its newest message. The oldest messages are forgotten where
+    /// they would leave no half of the context to answer in.
+    fn prompt(&mut self, text: &str) -> Result<Vec<u32>, Refusal> {
+        let Some(template) = &self.template else { return encode(self.model, text) };
+        let encoder = ChatEncoder::new(&self.model.tokenizer, template, Turns::All);
+        self.messages.push(Message::new(Role::User, text.to_string()));
+        loop {
+            let prompt = encoder.prompt(&Said::Messages(self.messages.clone()), None);
+            match prompt {
+                Ok(prompt) if prompt.len() > self.model.config.context / 2 && self.messages.len() > 2 => {
+                    self.messages.drain(..2);
+                }
+                Ok(prompt) => return Ok(prompt),
+                Err(refusal) => {
+                    self.messages.pop();
+                    return Err(refusal);
+                }
+            }
         }
-        said.push_str(&part);
-    };
-    if !json {
-        say(text.to_string());
     }
-    let out = engine
-        .generate(&[prompt], sampling, &eos, &mut |_, token| {
-            say(stream.push(token));
+
+    fn answer(&mut self, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
+        let prompt = self.prompt(text)?;
+        if prompt.len() > LINE {
+            self.messages.pop();
+            let detail = format!("it has {} tokens; chat lays itself out for lines of {LINE} at most", prompt.len());
+            return Err(Refusal::new("the line cannot be continued", detail, "give its end, or take generate"));
+        }
+        let mut stream = self.model.tokenizer.stream();
+        let mut said = String::new();
+        let mut say = |part: String| {
+            if !json {
+                print!("{part}");
+                // A closed pipe ends the loop at the next read.
+                let _ = std::io::stdout().flush();
+            }
+            said.push_str(&part);
+        };
+        if !json && self.template.is_none() {
+            say(text.to_string());
+        }
+        let ends = self.stops.clone();
+        let out = engine.generate(&[prompt], sampling, &ends, &mut |_, token| {
+            if !ends.contains(&token) {
+                say(stream.push(token));
+            }
             true
-        })
-        .map_err(words)?;
-    say(stream.finish());
-    if json {
-        println!("{}", serde_json::json!({"prompt": text, "text": said, "token_ids": out[0].tokens}));
-    } else {
-        println!();
+        });
+        let out = out.map_err(|fault| {
+            self.messages.pop();
+            words(fault)
+        })?;
+        say(stream.finish());
+        if json {
+            println!("{}", serde_json::json!({"prompt": text, "text": said, "token_ids": out[0].tokens}));
+        } else {
+            println!();
+        }
+        if self.template.is_some() {
+            self.messages.push(Message::new(Role::Assistant, said));
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -83,6 +83,17 @@ impl Template {
         Template::new("plain (built in)", PLAIN, of_tokenizer(tokenizer))
     }
 
+    /// The default template of a model's folder; none where it has none of its own.
+    ///
+    /// # Errors
+    /// As [`Template::load`].
+    pub fn own(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Template>, Refusal> {
+        match has_own(folder)? {
+            true => Template::load(&Source::Model, folder, tokenizer).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// The template that is meant, for the model in `folder`.
     ///
     /// In a folder `chat_template.jinja` goes before `tokenizer_config.json`; a named template stands in
