@@ -107,6 +107,11 @@ impl Crew {
         expect!(reply, CheckpointReply::Begun => ())?;
         let reply = self.optimizer.call(OptimizerMessage::Begin(Box::new(optimizer)))?;
         expect!(reply, OptimizerReply::Begun => ())?;
+        self.build(blueprint)
+    }
+
+    /// Compute: build.
+    pub fn build(&mut self, blueprint: Blueprint) -> Result<(Facts, Held), Fault> {
         let reply = self.compute.call(ComputeMessage::Begin(Box::new(blueprint)))?;
         let (facts, held) = expect!(reply, ComputeReply::Begun { facts, held } => (facts, held))?;
         self.facts = Some(facts.clone());

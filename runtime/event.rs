@@ -117,6 +117,19 @@ pub enum Event {
         /// What the stage says of it, by TRL's names.
         metrics: std::collections::BTreeMap<String, f64>,
     },
+    /// The model's answers are collected, or what people say of them.
+    Collecting {
+        /// `rank`, ...
+        stage: String,
+        /// Its folder: `05-rank`.
+        folder: String,
+        /// How many there are.
+        have: u64,
+        /// How many are wanted.
+        want: u64,
+        /// What, and what a person can do.
+        what: String,
+    },
     /// A measure left its bounds; the run goes on.
     Alarm {
         /// After this step.

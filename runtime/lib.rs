@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod bus;
+pub mod collect;
 pub mod control;
 pub mod crew;
 pub mod device;

@@ -11,7 +11,7 @@
 //!       '- stage: one_for_one, replaced, never reused
 //!          |- data     windows; holds no state          own thread
 //!          |- loss     verdicts; holds no state         own event loop
-//!          '- trainer  significant: its end is the stage's end
+//!          '- trainer  significant: its end is the stage's end; where people are asked, a collector alone
 //! ```
 
 use crate::actors::checkpoint::{CheckpointActor, StateVault};
@@ -22,6 +22,7 @@ use crate::actors::loss::LossActor;
 use crate::actors::opening::{OpenDevice, Opening};
 use crate::actors::optimizer::OptimizerActor;
 use crate::bus::{Bus, Numbered};
+use crate::collect::{CollectorPlan, Desk};
 use crate::control::{self, Control, Watcher};
 use crate::crew::Crew;
 use crate::event::Event;
@@ -58,6 +59,53 @@ const TOP_INTENSITY: u32 = 2;
 /// none, so what always fails starts (1 + this) x (1 + [`CORE_FRUITLESS`]) x (1 + [`TOP_INTENSITY`]) = 24 trainers.
 const STAGE_FRUITLESS: u32 = 1;
 
+/// Exit code of a run that waits for people where nobody is there.
+pub const WAITS: u8 = 5;
+
+/// Makes the plan of a stage.
+pub type Make = Arc<dyn Fn() -> Result<StagePlan, Fault> + Send + Sync>;
+
+/// One stage of a run.
+#[derive(Clone)]
+pub enum StagePlan {
+    /// It trains.
+    Train(Arc<TrainerPlan>),
+    /// It collects.
+    Collect(Arc<CollectorPlan>),
+    /// It can be planned only when the stage before it is done.
+    Later {
+        /// Its folder.
+        folder: String,
+        /// Plans it. Called on a thread that may wait.
+        make: Make,
+    },
+}
+
+impl StagePlan {
+    /// `01-pretrain`.
+    pub fn folder(&self) -> &str {
+        match self {
+            StagePlan::Train(plan) => &plan.folder,
+            StagePlan::Collect(plan) => &plan.folder,
+            StagePlan::Later { folder, .. } => folder,
+        }
+    }
+
+    /// What its trainer works from; none where it does not train, or is not planned yet.
+    pub fn trainer(&self) -> Option<&Arc<TrainerPlan>> {
+        match self {
+            StagePlan::Train(plan) => Some(plan),
+            _ => None,
+        }
+    }
+}
+
+impl From<TrainerPlan> for StagePlan {
+    fn from(plan: TrainerPlan) -> StagePlan {
+        StagePlan::Train(Arc::new(plan))
+    }
+}
+
 /// All that a run needs.
 #[derive(Clone)]
 pub struct RunPlan {
@@ -68,7 +116,7 @@ pub struct RunPlan {
     /// How the process before this one ended, where its guardian saw that; for the journal.
     pub after: Option<String>,
     /// The stages, one after the other.
-    pub stages: Vec<Arc<TrainerPlan>>,
+    pub stages: Vec<StagePlan>,
     /// How many of them are done already, by earlier processes.
     pub done: usize,
     /// Opens the device.
@@ -149,10 +197,10 @@ impl Run {
         let (bus, events) = Bus::new();
         let bus = Arc::new(bus);
         let outcome = (plan.done >= plan.stages.len()).then_some(Outcome::Finished);
-        let course = Arc::new(Lock::new(Course { done: plan.done, outcome }));
+        let course = Arc::new(Lock::new(Course { done: plan.done, made: None, outcome }));
         let version = env!("CARGO_PKG_VERSION").to_string();
         let after = plan.after.clone();
-        let stages = plan.stages.iter().map(|stage| stage.folder.clone()).collect();
+        let stages = plan.stages.iter().map(|stage| stage.folder().to_string()).collect();
         bus.emit(Event::Started { version, run: plan.name.clone(), pid: std::process::id(), stages, after });
         for what in plan.changes.clone() {
             bus.emit(Event::Changed { what });
@@ -221,6 +269,7 @@ impl Run {
             RunEnd::Finished => ("finished", "all stages are done".to_string()),
             RunEnd::Stopped => ("stopped", "as asked; the same command goes on from here".to_string()),
             RunEnd::Failed(fault) if fault.kind == FaultKind::Halted => ("halted", fault.what.clone()),
+            RunEnd::Failed(fault) if end.code() == WAITS => ("waiting", fault.what.clone()),
             RunEnd::Failed(fault) => ("failed", fault.to_string()),
         };
         self.bus.emit(Event::Ended { how: how.into(), why });
@@ -317,10 +366,12 @@ fn core(run: &RunPlan, crew: &Crew, opening: &Opening, control: &Control, course
 }
 
 /// Where a run stands among its stages.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Course {
     /// Stages that are done.
     done: usize,
+    /// The plan of the next one, where it could be made only now.
+    made: Option<StagePlan>,
     /// How the run ended, once it did.
     outcome: Option<Outcome>,
 }
@@ -329,42 +380,60 @@ struct Course {
 fn pipeline(run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
     let (run, crew, control, course) = (run.clone(), crew.clone(), control.clone(), course.clone());
     let next = move |_| {
-        let standing = course.hold();
-        let next = run.stages.get(standing.done).filter(|_| standing.outcome.is_none());
-        Ok(next.map(|plan| stage(plan, &run, &crew, &control, &course)))
+        let next = {
+            let course = course.hold();
+            let made = course.made.as_ref().or_else(|| run.stages.get(course.done));
+            made.filter(|_| course.outcome.is_none()).cloned()
+        };
+        Ok(next.map(|plan| stage(&plan, &run, &crew, &control, &course)))
     };
     // A stage that fails is not begun again here: the core does that, from the state that it holds.
     let plan = Plan { intensity: 0, ..plan(Strategy::OneForOne, 0) };
     Team::new("pipeline", plan).child(Child::supervisor("stage", next).successive().significant())
 }
 
-/// A stage: its own data and loss, and the trainer whose end is the stage's.
-fn stage(trains: &Arc<TrainerPlan>, run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
-    let recipe = trains.stage.clone();
-    let (for_data, depth) = (recipe.clone(), trains.prefetch);
-    let work = {
-        let (trainer, crew, control, course) = (trains.clone(), crew.clone(), control.clone(), course.clone());
-        let stages = run.stages.len();
-        move |hired: &Hired| {
-            let mut trainer = Trainer::new(trainer.clone(), crew.pinned(), control.clone());
-            match trainer.run() {
-                Ok(how) => {
-                    let mut course = course.hold();
-                    course.done += usize::from(how == Outcome::Finished);
-                    course.outcome = (how == Outcome::Stopped || course.done == stages).then_some(how);
-                    Ok(())
-                }
-                Err(fault) => {
-                    wait_to_be_stopped(hired, &fault);
-                    Err(fault)
-                }
-            }
+/// A stage: its own data and loss, and the trainer whose end is the stage's; or a collector alone.
+fn stage(stage: &StagePlan, run: &RunPlan, crew: &Crew, control: &Control, course: &Arc<Lock<Course>>) -> Team {
+    let team = Team::new("stage", plan(Strategy::OneForOne, STAGE_FRUITLESS));
+    let (team, name) = match stage {
+        StagePlan::Train(trains) => {
+            let (for_data, for_loss, depth) = (trains.stage.clone(), trains.stage.clone(), trains.prefetch);
+            let data = Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth));
+            let loss = Child::actor(&crew.loss, move |_| Ok(LossActor::new(for_loss.loss())));
+            (team.child(data.watched(DATA_WATCH)).child(loss.watched(run.watch)), "trainer")
         }
+        StagePlan::Collect(_) | StagePlan::Later { .. } => (team, "collector"),
     };
-    Team::new("stage", plan(Strategy::OneForOne, STAGE_FRUITLESS))
-        .child(Child::thread(&crew.data, move |_| DataActor::new(for_data.clone(), depth)).watched(DATA_WATCH))
-        .child(Child::actor(&crew.loss, move |_| Ok(LossActor::new(recipe.loss()))).watched(run.watch))
-        .child(Child::task("trainer", work).transient().significant().shutdown(Some(ORPHANED)))
+    let (stage, stages) = (stage.clone(), run.stages.clone());
+    let (crew, control, course) = (crew.clone(), control.clone(), course.clone());
+    let work = move |hired: &Hired| {
+        let done = work(&stage, crew.pinned(), control.clone()).and_then(|how| pass(how, &stages, &course));
+        done.inspect_err(|fault| wait_to_be_stopped(hired, fault))
+    };
+    team.child(Child::task(name, work).transient().significant().shutdown(Some(ORPHANED)))
+}
+
+/// Does a stage's work, to its end or until told to stop.
+fn work(stage: &StagePlan, crew: Crew, control: Control) -> Result<Outcome, Fault> {
+    match stage {
+        StagePlan::Train(plan) => Trainer::new(plan.clone(), crew, control).run(),
+        StagePlan::Collect(plan) => Desk::new(plan.clone(), crew, control).run(),
+        StagePlan::Later { folder, .. } => {
+            Err(Fault::new(FaultKind::Refused, format!("the stage {folder} was begun before it was planned")))
+        }
+    }
+}
+
+/// Goes on to the next stage; where its plan had to wait for what this one gave, it is made here.
+fn pass(how: Outcome, stages: &[StagePlan], course: &Lock<Course>) -> Result<(), Fault> {
+    let done = course.hold().done + usize::from(how == Outcome::Finished);
+    let made = match stages.get(done) {
+        Some(StagePlan::Later { make, .. }) if how == Outcome::Finished => Some(make()?),
+        _ => None,
+    };
+    let outcome = (how == Outcome::Stopped || done == stages.len()).then_some(how);
+    *course.hold() = Course { done, made, outcome };
+    Ok(())
 }
 
 /// When a state-holder died, everything after it is stopped: the trainer does not call itself dead before that.

@@ -117,6 +117,8 @@ pub struct Product {
     pub acc: bool,
     /// What follows; `None` for a bare product.
     pub fused: Option<Fused>,
+    /// What lies beside c's columns belongs to others: none of it is padding.
+    pub shared: bool,
 }
 
 impl Product {
@@ -129,7 +131,7 @@ impl Product {
         acc: bool,
     ) -> Product {
         let (rows, cols, depth) = extents;
-        Product { variant, rows, cols, depth, a, b, c, scale, acc, fused: None }
+        Product { variant, rows, cols, depth, a, b, c, scale, acc, fused: None, shared: false }
     }
 }
 
@@ -213,6 +215,9 @@ fn choose(p: &Product, caps: &Caps) -> Cut {
 
 /// Words of a row of c together with its padding.
 fn width(p: &Product) -> usize {
+    if p.shared {
+        return p.cols;
+    }
     p.cols.next_multiple_of(if p.c.stride.is_multiple_of(4) { 4 } else { 1 })
 }
 
@@ -322,7 +327,8 @@ fn dispatch_band(
     cost: Cost,
 ) {
     let four = |m: &Matrix| m.stride.is_multiple_of(4) && m.offset.is_multiple_of(4);
-    let vec = if four(&p.a) && four(&p.b) && four(&p.c) { 4 } else { 1 };
+    let padded = !p.shared || p.cols.is_multiple_of(4);
+    let vec = if padded && four(&p.a) && four(&p.b) && four(&p.c) { 4 } else { 1 };
     let mut defines =
         vec![("VARIANT", p.variant as u32), ("VEC", vec), ("TAIL", u32::from(!p.depth.is_multiple_of(4)))];
     defines.extend(cut.block);
@@ -347,12 +353,12 @@ fn dispatch_band(
 }
 
 /// A whole activation as a matrix of rows.
-fn matrix(l: &Lowering<'_>, t: Tensor) -> Matrix {
+pub(crate) fn matrix(l: &Lowering<'_>, t: Tensor) -> Matrix {
     Matrix { region: l.whole(t), offset: 0, stride: t.shape.row_len() }
 }
 
 /// Rows `first .. first + rows` of a weight: one shard.
-fn shard(l: &Lowering<'_>, t: Tensor, first: usize, rows: usize) -> Matrix {
+pub(crate) fn shard(l: &Lowering<'_>, t: Tensor, first: usize, rows: usize) -> Matrix {
     Matrix { region: l.rows(t, first, rows), offset: 0, stride: t.shape.row_len() }
 }
 
@@ -381,6 +387,7 @@ pub(crate) fn lower_forward(call: &Call, l: &mut Lowering<'_>) {
             scale: p.scale,
             acc: false,
             fused: (!bare).then_some(fused),
+            shared: false,
         };
         emit(l, &product);
     }

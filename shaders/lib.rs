@@ -9,6 +9,7 @@ pub mod attention;
 pub mod cache;
 pub mod cases;
 pub mod cast;
+pub mod dora;
 pub mod dropout;
 pub mod embed;
 pub mod gate;
@@ -47,6 +48,7 @@ pub const PAIRS: &[&spec::Pair] = &[
     &norm_sq::PAIR,
     &adamw::PAIR,
     &cast::PAIR,
+    &dora::PAIR,
     &cache::PAIR,
     &sample::PAIR,
 ];

@@ -1,7 +1,10 @@
 //! matmul: y = act(scale x w^T + bias) + residual, and the products of its gradient.
 //!
 //! Shapes: x (n, k), w (m, k), y (n, m), all row-major; dx = scale dy w, dw = scale dy^T x. The gradient of the bias is
-//! `reduce.columns`. How a GPU cuts these products stands in `gemm.rs`.
+//! `reduce.columns`. How a GPU cuts these products stands in `gemm.rs`; products with a range of columns in
+//! `matmul/columns.rs`.
+
+pub mod columns;
 
 use crate::activation::{self, Activation, activate};
 use crate::cases::{Build, input};
@@ -10,6 +13,10 @@ use crate::noise::values;
 use crate::reduce;
 use crate::spec::{Args, Call, Case, Cost, Dtype, GradientCheck, Op, Pair, Recorder, Tensor, Tolerance};
 use bytemuck::{Pod, Zeroable};
+
+/// For [`Params::bias`]: nothing follows the product, and its sums are those of one that something follows, bit for bit.
+/// (A device may cut a bare product otherwise.)
+pub const LIKE_FUSED: u32 = 2;
 
 /// All three ops.
 #[repr(C)]
@@ -25,7 +32,7 @@ pub struct Params {
     pub scale: f32,
     /// Forward: [`Activation::code`], or 0.
     pub activation: u32,
-    /// Forward: 1 if a bias is there.
+    /// Forward: 1 if a bias is there; [`LIKE_FUSED`] if none is.
     pub bias: u32,
     /// Forward: 1 if a residual is there.
     pub residual: u32,
@@ -125,11 +132,13 @@ pub struct Epilogue {
     pub scale: f32,
     /// Applied to scale x w^T + bias.
     pub activation: Option<Activation>,
+    /// The sums are those of a product that something follows ([`LIKE_FUSED`]), also where nothing does.
+    pub like_fused: bool,
 }
 
 impl Default for Epilogue {
     fn default() -> Epilogue {
-        Epilogue { bias: None, residual: None, scale: 1.0, activation: None }
+        Epilogue { bias: None, residual: None, scale: 1.0, activation: None, like_fused: false }
     }
 }
 
@@ -149,7 +158,7 @@ pub fn record(r: &mut dyn Recorder, x: Tensor, w: Tensor, e: Epilogue) -> Tensor
         m: m as u32,
         scale: e.scale,
         activation: e.activation.map_or(0, Activation::code),
-        bias: u32::from(e.bias.is_some()),
+        bias: if e.bias.is_none() && e.like_fused { LIKE_FUSED } else { u32::from(e.bias.is_some()) },
         residual: u32::from(e.residual.is_some()),
         acc: 0,
     };
@@ -225,6 +234,8 @@ fn cases() -> Vec<Case> {
         let (x, w, dy) = (values(1, n * k), values(2, m * k), values(3, n * m));
         let build = || Build::new(name).read(&[n, k], x.clone()).read(&[m, k], w.clone());
         out.push(build().no_read().no_read().write(&[n, m]).call(&FORWARD, &params(0)));
+        let like_fused = Params { bias: LIKE_FUSED, ..params(0) };
+        out.push(build().no_read().no_read().write(&[n, m]).call(&FORWARD, &like_fused));
         let fused = Params { bias: 1, residual: 1, ..params(0) };
         let all = build().read(&[m], values(4, m)).read(&[n, m], values(5, n * m));
         out.push(all.write(&[n, m]).call(&FORWARD, &fused));
@@ -238,6 +249,7 @@ fn cases() -> Vec<Case> {
             out.push(build.write_over(&[m, k], values(7, m * k)).call(&DW, &params(acc)));
         }
     }
+    out.extend(columns::cases());
     out
 }
 
@@ -250,14 +262,15 @@ fn gradients() -> Vec<GradientCheck> {
             input(3, &[3, 5], values(4, 15), true),
         ]
     };
-    vec![
+    let own = vec![
         GradientCheck { name: "product", inputs: inputs(), record: |r, t| record(r, t[0], t[1], Epilogue::default()) },
         GradientCheck {
             name: "scale, bias, gelu and residual",
             inputs: inputs(),
             record: |r, t| {
                 let kind = Some(Activation::GeluTanh);
-                record(r, t[0], t[1], Epilogue { bias: Some(t[2]), residual: Some(t[3]), scale: 0.5, activation: kind })
+                let e = Epilogue { bias: Some(t[2]), residual: Some(t[3]), ..Epilogue::default() };
+                record(r, t[0], t[1], Epilogue { scale: 0.5, activation: kind, ..e })
             },
         },
         GradientCheck {
@@ -265,13 +278,14 @@ fn gradients() -> Vec<GradientCheck> {
             inputs: inputs(),
             record: |r, t| record(r, t[0], t[0], Epilogue { scale: -1.5, ..Epilogue::default() }),
         },
-    ]
+    ];
+    own.into_iter().chain(columns::gradients()).collect()
 }
 
 /// matmul.
 pub const PAIR: Pair = Pair {
     name: "matmul",
-    ops: &[&FORWARD, &DX, &DW],
+    ops: &[&FORWARD, &DX, &DW, &columns::FORWARD, &columns::DX, &columns::DW],
     kernels: gemm::KERNELS,
     cases,
     gradients,

@@ -2,6 +2,8 @@
 //! trains nothing, and says where the model lies.
 
 use crate::launch::{Launch, folder_of};
+use crate::pipeline::Kind;
+use crate::rank;
 use pleach_runtime::fault::Fault;
 use pleach_runtime::store::{Disk, Follower, Manifest, checkpoints, model_files, verify_files};
 use std::path::{Path, PathBuf};
@@ -13,17 +15,18 @@ impl Launch {
     /// # Errors
     /// A disk that does not answer.
     pub fn finished(&self) -> Result<Option<PathBuf>, Fault> {
-        if self.done < self.stages.len() {
+        if self.done < self.pipeline.stages.len() {
             return Ok(None);
         }
-        Ok(Some(self.model_of(self.stages.len() - 1)))
+        let last = (0..self.pipeline.stages.len()).rev().find(|&at| self.pipeline.stages[at].kind.hands_on());
+        Ok(last.map(|at| self.model_of(at)))
     }
 
     /// The last stage is not done where more steps are asked of it: it goes on from its last checkpoint. (A stage that
     /// ended for want of patience has made all that it will make.)
     pub(crate) fn ask_for_more(&mut self) -> Result<(), Fault> {
-        let last = self.stages.len() - 1;
-        if self.done <= last || self.stages[last].choice.patience > 0 {
+        let last = self.pipeline.stages.len() - 1;
+        if self.done <= last || self.stages[last].recipe().is_none() || self.stages[last].choice.patience > 0 {
             return Ok(());
         }
         let newest = checkpoints(&Disk, &self.folder)?.pop();
@@ -43,8 +46,18 @@ impl Launch {
             let at = names.iter().position(|name| *name == manifest.stage)?;
             Some((at, folder, manifest))
         });
-        let Some((at, folder, manifest)) = newest else { return Ok(0) };
-        Ok(at + usize::from(self.handed_on(at, folder, manifest)?))
+        let mut done = match newest {
+            Some((at, folder, manifest)) => at + usize::from(self.handed_on(at, folder, manifest)?),
+            None => 0,
+        };
+        // What a stage collected was frozen at its end.
+        while self.pipeline.stages.get(done).is_some_and(|stage| stage.kind == Kind::Rank) {
+            if rank::frozen(&self.folder.join("stages").join(&names[done])).is_none() {
+                break;
+            }
+            done += 1;
+        }
+        Ok(done)
     }
 
     /// The model folder of a stage.

@@ -1,9 +1,9 @@
-//! MODEL, wherever the program takes one: a model folder, a run (the best checkpoint of its last stage, else
-//! its last), a checkpoint.
+//! MODEL, wherever the program takes one: a model folder, a run (its best checkpoint, else its last), a checkpoint.
 
 use crate::data::Tokenizer;
 use crate::data::mask::{ChatEncoder, Turns};
 use crate::data::template::Template;
+use crate::pipeline::Kind;
 use pleach_runtime::device::Device;
 use pleach_runtime::engine::Engine;
 use pleach_runtime::engine::layout::{AdamW, Layout, POLICY, Role, Shapes};
@@ -29,7 +29,28 @@ pub struct Model {
     pub tokenizer: Tokenizer,
 }
 
+/// What a model is without its weights.
+pub struct Outline {
+    /// Where it was found.
+    pub folder: PathBuf,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
 impl Model {
+    /// Folder, shape and tokenizer of MODEL; its weights are not read.
+    ///
+    /// # Errors
+    /// A refusal that names what is missing or damaged.
+    pub fn outline(path: &Path) -> Result<Outline, Refusal> {
+        let folder = resolve(path)?;
+        let (config, _) = read_config(&folder)?;
+        let tokenizer = Tokenizer::load(&folder)?;
+        Ok(Outline { folder, config, tokenizer })
+    }
+
     /// Opens MODEL.
     ///
     /// # Errors
@@ -184,28 +205,33 @@ fn resolve(path: &Path) -> Result<PathBuf, Refusal> {
     if !path.join("stages").is_dir() {
         return Err(unreadable(path, "it has no config.json, and it is no run"));
     }
-    // A later stage goes on where the one before ended.
-    let stages = folders(&path.join("stages")).into_iter().rev();
-    stages
-        .filter_map(|stage| checkpoint(&stage))
-        .next()
-        .ok_or_else(|| unreadable(path, "the run has no checkpoint yet"))
-}
-
-/// The best good checkpoint of a stage, else the last.
-fn checkpoint(stage: &Path) -> Option<PathBuf> {
     let mut found = Vec::new();
-    for checkpoint in folders(stage) {
-        let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
-        if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
-            found.push((manifest, checkpoint));
+    // The last stage that has a checkpoint of the model itself: a reward model is none to talk to.
+    for stage in folders(&path.join("stages")).into_iter().rev() {
+        for checkpoint in folders(&stage).into_iter().filter(|_| !is_of(&stage, Kind::Reward)) {
+            let is_one = checkpoint.file_name().and_then(|n| n.to_str()).and_then(store::parse_name).is_some();
+            if is_one && let Ok(manifest) = store::read_manifest(&Disk, &checkpoint) {
+                found.push((manifest, checkpoint));
+            }
+        }
+        if found.iter().any(|(manifest, _)| manifest.good) {
+            break;
         }
     }
     found.retain(|(manifest, _)| manifest.good);
     let best = found.iter().filter(|(m, _)| m.validation.is_some());
     let best =
         best.min_by(|(a, _), (b, _)| a.validation.unwrap_or(f64::MAX).total_cmp(&b.validation.unwrap_or(f64::MAX)));
-    best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)).map(|(_, checkpoint)| checkpoint.clone())
+    match best.or(found.iter().max_by_key(|(manifest, _)| manifest.seq)) {
+        Some((_, checkpoint)) => Ok(checkpoint.clone()),
+        None => Err(unreadable(path, "the run has no checkpoint yet")),
+    }
+}
+
+/// Is it the folder of a stage of this kind?
+fn is_of(stage: &Path, kind: Kind) -> bool {
+    let name = stage.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split_once('-').is_some_and(|(_, of)| of == kind.name())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

@@ -387,6 +387,7 @@ mod tests {
             kl_limit: 2.0,
             moved_limit: None,
             tokenizer: Arc::new(characters(&"abc".chars().collect()).unwrap()),
+            template: None,
         }
     }
 

@@ -100,7 +100,7 @@ fn the_demo_climbs_all_stages_and_gives_its_table() {
         .filter(|line| line["event"] == "stage_started")
         .filter_map(|line| line["folder"].as_str())
         .collect();
-    assert_eq!(begun, ["01-pretrain", "02-continued", "03-finetune", "04-instruct", "05-dpo"]);
+    assert_eq!(begun, ["01-pretrain", "02-continued", "03-finetune", "04-instruct", "06-dpo"]);
     let table = told.last().unwrap();
     let columns = table["stages"].as_array().unwrap();
     assert_eq!(columns.len(), 5);
@@ -114,7 +114,7 @@ fn the_demo_climbs_all_stages_and_gives_its_table() {
     assert_eq!(table["demands"].as_array().unwrap().len(), 7);
     let run = place.path().join("runs/demo");
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(report.contains("After each stage") && report.contains("05-dpo"));
+    assert!(report.contains("After each stage") && report.contains("06-dpo"));
     let typed = std::fs::read_to_string(run.join("pleach.toml")).unwrap();
     assert!(typed.contains("world:notes:") && typed.contains("kind = \"dpo\""), "a person can read what was done");
     // The same command trains nothing, and shows the same table.

@@ -202,6 +202,10 @@ const CUT: &[&str] = &[
     "attention.backward",
     "head.forward",
     "head.train",
+    "matmul.columns",
+    "matmul.columns_dx",
+    "matmul.columns_dw",
+    "dora.scales",
 ];
 
 fn dispatches(call: &Call, caps: &Caps) -> usize {
@@ -307,6 +311,10 @@ const SHARDED: &[&str] = &[
     "head.train",
     "norm_sq.partial",
     "adamw.apply",
+    "matmul.columns",
+    "matmul.columns_dx",
+    "matmul.columns_dw",
+    "dora.scales",
 ];
 
 /// Does the case exceed a binding, and can its op be cut at this limit?

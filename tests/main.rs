@@ -1,20 +1,26 @@
 //! The tests of the whole: one binary of modules.
 #![allow(clippy::unwrap_used)]
 
+mod adapted;
 mod adapters;
 mod begun;
+mod climb;
 mod commands;
 mod cpu;
 mod data;
+mod evaluating;
 mod fit;
 mod foreign;
 mod formats;
 mod gpu;
 mod gradients;
+mod inspecting;
 mod kernels;
 mod kill;
 mod local;
+mod lora;
 mod losses;
+mod metrics;
 mod naga;
 mod numbers;
 mod odd;
@@ -24,6 +30,7 @@ mod pipeline;
 mod policy_stages;
 mod program;
 mod programs;
+mod ranking;
 mod recovery;
 mod resolved;
 mod scalar;

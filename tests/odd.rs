@@ -212,7 +212,7 @@ fn copies_on_the_host_are_planned() {
     let launch = launch(&here, &text);
     let needs = launch.needs(0).unwrap();
     let plan = launch.run_plan(Failpoints::none());
-    let blueprint = &plan.stages[0].blueprint;
+    let blueprint = &plan.stages[0].trainer().unwrap().blueprint;
     let mut engine =
         Engine::new((plan.open)().unwrap(), &blueprint.roles, &blueprint.shapes, &blueprint.adamw).unwrap();
     engine.begin(POLICY, 1).unwrap();
@@ -294,13 +294,13 @@ impl Stage for OddStage {
 /// The run of a folder with an odd stage: which windows panic once, and which have no loss.
 fn odd(folder: &Path, text: &str, panics: &[u64], spoilt: &[u64], failpoints: Failpoints) -> (RunEnd, Vec<Event>) {
     let plan = launch(folder, text).run_plan(failpoints);
-    let trainer = plan.stages[0].clone();
+    let trainer = plan.stages[0].trainer().unwrap().clone();
     let mut data = trainer.stage.data().unwrap();
     let spoilt = spoilt.iter().map(|&draw| data.window(draw).unwrap()).collect();
     let panics = Arc::new(Lock::new(panics.to_vec()));
     let stage = OddStage { inner: trainer.stage.clone(), panics, spoilt: Arc::new(spoilt) };
     let trainer = TrainerPlan { stage: Arc::new(stage), ..TrainerPlan::clone(&trainer) };
-    drive(RunPlan { stages: vec![Arc::new(trainer)], ..plan })
+    drive(RunPlan { stages: vec![trainer.into()], ..plan })
 }
 
 #[test]

@@ -181,7 +181,7 @@ pub(crate) fn gradients(engine: &mut Engine) -> Vec<HostTensor> {
     let slots = engine.layout().slots(POLICY).to_vec();
     let mut ours = Vec::new();
     for slot in &slots {
-        let [gradient, ..] = slot.trained.unwrap();
+        let Some([gradient, ..]) = slot.trained else { continue };
         let mut words = vec![0u32; gradient.shape.len()];
         engine.device().read(gradient, 0, &mut words).unwrap();
         let data = words.into_iter().map(f32::from_bits).collect();

@@ -80,11 +80,15 @@ fn after(kind: Kind, key: &str, value: &str) -> String {
         Kind::Continued => "world:manuals:30",
         Kind::Finetune => "world:notes:30",
         Kind::Instruct => "world:instructions:30",
-        Kind::Dpo => "world:preferences:30",
+        Kind::Dpo | Kind::Reward => "world:preferences:30",
+        Kind::Rank | Kind::Ppo | Kind::Grpo => "world:prompts:30",
     };
     let base =
         [("data", format!("{data:?}")), ("batch", "4".into()), ("steps", "3".into()), ("sample_tokens", "4".into())];
-    let excluded = |other: &str| other == key || (["epochs", "minutes"].contains(&key) && other == "steps");
+    let known: Vec<&str> = kind.keys().map(|key| key.name).collect();
+    let excluded = |other: &str| {
+        other == key || !known.contains(&other) || (["epochs", "minutes"].contains(&key) && other == "steps")
+    };
     let needs = match key {
         "decay_share" => "schedule = \"wsd\"\n",
         "micro_batch" => "prefetch = 0\n",

@@ -79,8 +79,8 @@ fn ppo(rollout: Rollout) -> Ppo {
 
 /// Random weights of a model.
 fn weights(plan: &RunPlan, config: &ModelConfig, seed: u64) -> HostState {
-    let shapes = &plan.stages[0].blueprint.shapes;
-    let adamw = &plan.stages[0].blueprint.adamw;
+    let shapes = &plan.stages[0].trainer().unwrap().blueprint.shapes;
+    let adamw = &plan.stages[0].trainer().unwrap().blueprint.adamw;
     let mut engine = Engine::new((plan.open)().unwrap(), &[Role::reference(config)], shapes, adamw).unwrap();
     engine.begin(POLICY, seed).unwrap();
     engine.state(POLICY).unwrap()
@@ -95,7 +95,7 @@ fn staged(
 ) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let first = plan.stages[0].clone();
+    let first = plan.stages[0].trainer().unwrap().clone();
     let config = first.blueprint.policy().clone();
     let (stage, roles) = stage(config.context, &launch.tokenizer, &config);
     let model = weights(&plan, &config, 77);
@@ -110,7 +110,7 @@ fn staged(
     let mut blueprint = Blueprint { roles, ..first.blueprint.clone() };
     blueprint.shapes.streams = 8;
     let trainer = TrainerPlan { stage, blueprint, entries, ..TrainerPlan::clone(&first) };
-    RunPlan { stages: vec![Arc::new(trainer)], ..plan }
+    RunPlan { stages: vec![trainer.into()], ..plan }
 }
 
 /// A GRPO run; `change` is made to its stage.
@@ -193,7 +193,6 @@ fn grpo_raises_what_a_rule_pays_for_in_every_form() {
         ("dr", |it| {
             it.options = group::Grpo { normalizer: Normalizer::DrGrpo { completion_length_max: 6 }, ..it.options };
             it.scale = Scale::None;
-            with(&mut it.rollout, |rollout| rollout.mask_truncated = true);
         }),
     ];
     for (name, change) in changes {

@@ -14,7 +14,7 @@ use pleach::runtime::engine::layout::{POLICY, Role};
 use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, FaultKind, Refusal};
 use pleach::runtime::messages::Blueprint;
-use pleach::runtime::run::{RunEnd, RunPlan};
+use pleach::runtime::run::{RunEnd, RunPlan, StagePlan};
 use pleach::runtime::stage::Stage;
 use pleach::runtime::supervise::{DROP, Deed, Failpoints, START};
 use pleach::runtime::trainer::{Entry, TrainerPlan};
@@ -66,7 +66,7 @@ fn staged(
 ) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let trainer = plan.stages[0].clone();
+    let trainer = plan.stages[0].trainer().unwrap().clone();
     let config = trainer.blueprint.policy().clone();
     let roles = vec![Role::policy(&config), Role::reference(&config)];
     let blueprint = Blueprint { roles, ..trainer.blueprint.clone() };
@@ -80,7 +80,7 @@ fn staged(
     let stage = stage(config.context, launch.tokenizer.clone());
     let entries = vec![Some(entry.clone()), Some(entry)];
     let trainer = TrainerPlan { stage, blueprint, entries, ..TrainerPlan::clone(&trainer) };
-    RunPlan { stages: vec![Arc::new(trainer)], ..plan }
+    RunPlan { stages: vec![trainer.into()], ..plan }
 }
 
 /// Loss and margin of each step.
@@ -176,7 +176,7 @@ fn a_model_that_drops_activations_is_refused() {
 fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
     let launch = launch(folder, text);
     let plan = launch.run_plan(failpoints);
-    let first = plan.stages[0].clone();
+    let first = plan.stages[0].trainer().unwrap().clone();
     let (config, tokenizer) = (first.blueprint.policy().clone(), launch.tokenizer.clone());
     let context = config.context;
     let model = |stage: &str| -> Entry {
@@ -204,7 +204,7 @@ fn ladder(folder: &Path, text: &str, failpoints: Failpoints) -> RunPlan {
         entries: vec![Some(model("02-finetune")), Some(model("02-finetune"))],
         ..TrainerPlan::clone(&first)
     };
-    RunPlan { stages: vec![first, Arc::new(second), Arc::new(third)], ..plan }
+    RunPlan { stages: vec![StagePlan::Train(first), second.into(), third.into()], ..plan }
 }
 
 /// The models that the three stages handed on.

@@ -54,12 +54,14 @@ enum Command {
     Stop(commands::control::Args),
     /// Continue prompts
     Generate(commands::generate::Args),
-    /// Talk to a model (plain completion)
+    /// Talk to a model through its chat template; one without continues what you write
     Chat(commands::chat::Args),
-    /// Loss and bits per byte of a model on a text
+    /// A model measured on a text, on answers, on questions with choices, on preferences
     Eval(commands::eval::Args),
     /// Let people rank completions in the browser; agreement, blind comparisons, import and export
     Rank(commands::rank::Args),
+    /// Shape, masks, repeats and figures of a data set
+    Inspect(commands::inspect::Args),
     /// Adapters, drivers, processor, self-test; with a run: what happened to it
     Doctor(commands::doctor::Args),
 }
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => commands::chat::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Rank(args) => commands::rank::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     };
     match answer {

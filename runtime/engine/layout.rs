@@ -6,14 +6,16 @@ pub use super::shapes::{Shapes, halves, head_chunk, sequence};
 use super::record::record;
 use crate::device::Device;
 use crate::fault::{Fault, Refusal};
+use crate::model::adapter::{AdapterConfig, AdapterKind, adapter_specs, is_adapter, modules};
 use crate::model::config::{Head, ModelConfig, Positions};
 use crate::model::generate::DecodeInputs;
-use crate::model::transformer::{self, Inputs};
+use crate::model::transformer::{self, Beside, BesideModule, Inputs, Weights};
 use crate::model::weights::{WeightSpec, specs};
 use crate::tape::Program;
 use pleach_shaders::embed::Sorted;
 use pleach_shaders::spec::{Dtype, Shape, Tensor};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// What AdamW needs besides the step's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Slot {
     pub weight: Tensor,
     /// Gradient sum, first and second moment: only where training.
     pub trained: Option<[Tensor; 3]>,
+    /// A frozen weight below an adapter: no part of the role's state.
+    pub base: bool,
 }
 
 /// Inputs and results of training and evaluation, for the full length; all roles share them.
@@ -93,8 +97,10 @@ pub struct Streams {
 pub struct Member {
     /// What it is.
     pub role: Role,
-    /// Weights in their kept order.
+    /// Weights of its own in their kept order; behind them an adapter's tensors.
     pub slots: Vec<Slot>,
+    /// All that its programs read, those of the role below included.
+    pub weights: Weights,
     /// Cosines and sines of its positions.
     pub rotary: Tensor,
     /// Where it generates: what for.
@@ -121,8 +127,10 @@ pub enum Which {
     Learn,
     /// The gradient's sum of squares.
     Norm,
-    /// AdamW on every weight.
+    /// AdamW on every trained weight; where there are scales, those too.
     Update,
+    /// DoRA's norms and factors.
+    Scales,
 }
 
 /// Which program: whose, what it does, and for which of [`Shapes::lengths`] (0 where there is one length).
@@ -164,11 +172,13 @@ impl Layout {
     /// whichever runs, it uses the same activation memory.
     pub fn new(roles: &[Role], shapes: &Shapes, adamw: &AdamW, allocate: &mut Allocate) -> Result<Layout, Fault> {
         assert!(!roles.is_empty(), "a stage has a policy");
-        if let Some(refusal) = roles.iter().find_map(Role::refusal) {
+        if let Some(refusal) = refusal(roles) {
             return Err(refusal.into());
         }
-        let members =
-            roles.iter().map(|role| member(role, shapes, allocate)).collect::<Result<Vec<Member>, Fault>>()?;
+        let mut members: Vec<Member> = Vec::new();
+        for role in roles {
+            members.push(member(role, &members, shapes, allocate)?);
+        }
         let ports = ports(&members, shapes, allocate)?;
         let (mut programs, mut keys) = (Vec::new(), Vec::new());
         for (role, member) in members.iter().enumerate() {
@@ -185,7 +195,7 @@ impl Layout {
         &self.members[role].role.config
     }
 
-    /// The weights of a role.
+    /// The weights that a role has of its own.
     pub fn slots(&self, role: RoleId) -> &[Slot] {
         &self.members[role].slots
     }
@@ -213,7 +223,7 @@ impl Layout {
     /// # Errors
     /// The device's own words for what it cannot run at all.
     pub fn predict(roles: &[Role], shapes: &Shapes, adamw: &AdamW, device: &dyn Device) -> Result<(u64, u64), Refusal> {
-        if let Some(refusal) = roles.iter().find_map(Role::refusal) {
+        if let Some(refusal) = refusal(roles) {
             return Err(refusal);
         }
         let (layout, persistent) = Layout::dry(roles, shapes, adamw);
@@ -224,23 +234,71 @@ impl Layout {
     }
 }
 
-fn member(role: &Role, shapes: &Shapes, allocate: &mut Allocate) -> Result<Member, Fault> {
+fn refusal(roles: &[Role]) -> Option<Refusal> {
+    (0..roles.len()).find_map(|id| Role::refusal(roles, id))
+}
+
+fn member(role: &Role, before: &[Member], shapes: &Shapes, allocate: &mut Allocate) -> Result<Member, Fault> {
     let config = &role.config;
+    let adapter = role.adapter.iter().flat_map(|adapter| adapter_specs(config, adapter));
+    // Below an adapter, all is frozen but a score.
+    let frozen = |spec: &WeightSpec| role.adapter.is_some() && spec.name != "score";
+    let own = specs(config).into_iter().filter(|spec| role.base.is_none() || spec.name == "score");
+    let all: Vec<(WeightSpec, bool)> = own
+        .map(|spec| (frozen(&spec), spec))
+        .map(|(base, spec)| (spec, base))
+        .chain(adapter.map(|s| (s, false)))
+        .collect();
     let mut slots = Vec::new();
-    for spec in specs(config) {
+    for (spec, base) in all {
         let shape = Shape::new(&spec.shape);
         let mut one = |what: &str| allocate(&format!("{} {} {what}", role.name, spec.name), shape, Dtype::F32);
         let weight = one("weight")?;
-        let trained = if role.trained { Some([one("gradient")?, one("moment 1")?, one("moment 2")?]) } else { None };
-        slots.push(Slot { spec, weight, trained });
+        let trained = match role.trained && !base {
+            true => Some([one("gradient")?, one("moment 1")?, one("moment 2")?]),
+            false => None,
+        };
+        slots.push(Slot { spec, weight, trained, base });
     }
+    let below = role.base.iter().flat_map(|&base| &before[base].slots);
+    let below = below.filter(|slot| !is_adapter(&slot.spec.name));
+    let tensors: HashMap<String, Tensor> =
+        below.chain(&slots).map(|slot| (slot.spec.name.clone(), slot.weight)).collect();
+    let beside = role.adapter.as_ref().map(|adapter| beside(role, adapter, &tensors, allocate)).transpose()?;
+    let weights = Weights { tensors, beside: beside.unwrap_or_default() };
     let table = match config.positions {
         Positions::Learned => Shape::new(&[4]),
         Positions::Rotary { .. } => Shape::new(&[role.longest(shapes), config.head_dim / 2, 2]),
     };
     let rotary = allocate("rotary", table, Dtype::F32)?;
     let streams = if role.generates { Some(streams(config, shapes, rotary, allocate)?) } else { None };
-    Ok(Member { role: role.clone(), slots, rotary, streams })
+    Ok(Member { role: role.clone(), slots, weights, rotary, streams })
+}
+
+/// What stands beside each of our weights.
+fn beside(
+    role: &Role,
+    adapter: &AdapterConfig,
+    tensors: &HashMap<String, Tensor>,
+    allocate: &mut Allocate,
+) -> Result<HashMap<String, Beside>, Fault> {
+    let mut out: HashMap<String, Beside> = HashMap::new();
+    for module in modules(&role.config, adapter) {
+        let [a, b, magnitude] = module.tensors().map(|name| tensors.get(&name).copied().unwrap_or(Tensor::none()));
+        let part = BesideModule { first: module.rows.start, a, b, magnitude };
+        if let Some(beside) = out.get_mut(&module.ours) {
+            beside.modules.push(part);
+            continue;
+        }
+        let rows = Shape::new(&[tensors[&module.ours].shape.rows()]);
+        let mut one = |what: &str| allocate(&format!("{} {} {what}", role.name, module.ours), rows, Dtype::F32);
+        let scales = match adapter.kind {
+            AdapterKind::Dora => Some([one("norms")?, one("factors")?]),
+            AdapterKind::Lora | AdapterKind::RsLora => None,
+        };
+        out.insert(module.ours, Beside { scale: adapter.scale(), modules: vec![part], scales });
+    }
+    Ok(out)
 }
 
 fn streams(config: &ModelConfig, shapes: &Shapes, rotary: Tensor, allocate: &mut Allocate) -> Result<Streams, Fault> {

@@ -32,6 +32,8 @@ pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
     programs: Vec<ProgramId>,
+    /// The roles whose model was begun or restored, an adapter left out.
+    filled: Vec<bool>,
     batch: Batch,
     scratch: Vec<u32>,
 }
@@ -49,7 +51,13 @@ impl Engine {
         if !layout.ports.unit.is_none() {
             device.write(layout.ports.unit, 0, bytemuck::cast_slice(&[1f32, 0.0, 0.0, 0.0]))?;
         }
-        Ok(Engine { device, layout, programs, batch: Batch::default(), scratch: Vec::new() })
+        for (_, _, scales) in layout.members.iter().flat_map(|member| member.weights.scaled()) {
+            for tensor in scales {
+                device.write(tensor, 0, &vec![1f32.to_bits(); tensor.shape.len()])?;
+            }
+        }
+        let filled = vec![false; roles.len()];
+        Ok(Engine { device, layout, programs, filled, batch: Batch::default(), scratch: Vec::new() })
     }
 
     /// The device below.

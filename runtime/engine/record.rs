@@ -4,34 +4,37 @@ use super::layout::{AdamW, Member, Ports, Which};
 use super::shapes::Shapes;
 use crate::model::config::{Head, ModelConfig};
 use crate::model::generate::{Cached, DecodeInputs};
-use crate::model::transformer::{Weights, Within, decoder, head_weight, scalar_head};
+use crate::model::transformer::{Beside, BesideModule, Weights, Within, decoder, head_weight, scalar_head};
 use crate::tape::{Program, Tape};
 use pleach_shaders::head::{self, HeadOptions};
-use pleach_shaders::spec::{Recorder, Tensor};
-use pleach_shaders::{adamw, norm_sq};
+use pleach_shaders::spec::{Call, Recorder, Tensor};
+use pleach_shaders::{adamw, dora, norm_sq};
 
 /// All programs of a role: what they do, the number of their length, and the op list.
 pub(super) fn record(member: &Member, shapes: &Shapes, ports: &Ports, adamw: &AdamW) -> Vec<(Which, usize, Program)> {
-    let weights: Weights = member.slots.iter().map(|slot| (slot.spec.name.clone(), slot.weight)).collect();
+    let weights = &member.weights;
     let config = &member.role.config;
     let mut out = Vec::new();
     for (bucket, &tokens) in shapes.lengths().iter().enumerate() {
         let ports = ports.first(tokens, member.rotary);
         if member.role.evaluates {
-            out.push((Which::Evaluate, bucket, forward("evaluate", member, shapes, &weights, &ports, false)));
+            out.push((Which::Evaluate, bucket, forward("evaluate", member, shapes, weights, &ports, false)));
         }
         if member.role.trained {
-            out.push((Which::Learn, bucket, forward("learn", member, shapes, &weights, &ports, true)));
+            out.push((Which::Learn, bucket, forward("learn", member, shapes, weights, &ports, true)));
         }
     }
     if let Some(streams) = &member.streams {
-        let program = |name, inputs| decode(name, config, &weights, &streams.caches, inputs);
+        let program = |name, inputs| decode(name, config, weights, &streams.caches, inputs);
         out.push((Which::Prefill, 0, program("prefill", &streams.prefill)));
         out.push((Which::Decode, 0, program("decode", &streams.decode)));
     }
     if member.role.trained {
         out.push((Which::Norm, 0, norm(member, ports)));
         out.push((Which::Update, 0, update(member, adamw)));
+    }
+    if weights.scaled().next().is_some() {
+        out.push((Which::Scales, 0, program("scales", scales(weights))));
     }
     out
 }
@@ -41,8 +44,9 @@ fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, port
     let mut tape = Tape::new(name, shapes.recompute);
     if train {
         for slot in &member.slots {
-            let [gradient, ..] = slot.trained.expect("a training layout has gradients");
-            tape.train(slot.weight, gradient);
+            if let Some([gradient, ..]) = slot.trained {
+                tape.train(slot.weight, gradient);
+            }
         }
     }
     tape.place("numbers", ports.numbers);
@@ -53,7 +57,7 @@ fn forward(name: &str, member: &Member, shapes: &Shapes, weights: &Weights, port
     tape.scope("head");
     let derivatives = train.then_some(ports.dnumbers);
     match config.head {
-        Head::Scalar => scalar_head(&mut tape, hidden, weights["score"], ports.unit, derivatives),
+        Head::Scalar => scalar_head(&mut tape, hidden, weights.tensors["score"], ports.unit, derivatives),
         Head::Vocabulary => {
             let options = HeadOptions {
                 scale: 1.0,
@@ -82,16 +86,12 @@ fn decode(name: &str, config: &ModelConfig, weights: &Weights, caches: &[Tensor]
 }
 
 fn norm(member: &Member, ports: &Ports) -> Program {
-    let mut tape = Tape::new("norm", false);
     let gradients = member.gradients();
-    for call in norm_sq::calls(&gradients, ports.norm_parts.first_rows(gradients.len()), ports.norm) {
-        tape.call(call);
-    }
-    tape.finish()
+    program("norm", norm_sq::calls(&gradients, ports.norm_parts.first_rows(gradients.len()), ports.norm))
 }
 
 fn update(member: &Member, adamw: &AdamW) -> Program {
-    let mut tape = Tape::new("update", false);
+    let mut calls = Vec::new();
     for slot in &member.slots {
         let Some([g, m, v]) = slot.trained else { continue };
         let decay = if slot.spec.decays() { adamw.decay } else { 0.0 };
@@ -103,7 +103,27 @@ fn update(member: &Member, adamw: &AdamW) -> Program {
             lr_scale: member.role.rate,
             len: slot.spec.len() as u32,
         };
-        tape.call(adamw::call(g, slot.weight, m, v, params));
+        calls.push(adamw::call(g, slot.weight, m, v, params));
     }
+    calls.extend(scales(&member.weights));
+    program("update", calls)
+}
+
+/// Norms and factors of what has magnitudes.
+fn scales(weights: &Weights) -> Vec<Call> {
+    let of = |(name, beside, scales): (&String, &Beside, [Tensor; 2])| -> Vec<Call> {
+        let w = weights.tensors[name];
+        let one = |module: &BesideModule| {
+            let parts = [module.a, module.b, module.magnitude];
+            dora::scales_call(w, module.first, beside.scale, parts, scales)
+        };
+        beside.modules.iter().map(one).collect()
+    };
+    weights.scaled().flat_map(of).collect()
+}
+
+fn program(name: &str, calls: Vec<Call>) -> Program {
+    let mut tape = Tape::new(name, false);
+    calls.into_iter().for_each(|call| tape.call(call));
     tape.finish()
 }

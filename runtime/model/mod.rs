@@ -1,5 +1,6 @@
-//! The model: its config, its weights, the one decoder, generation, and other programs' names for it.
+//! The model: its config, its weights, adapters beside them, the one decoder, generation, other programs' names for it.
 
+pub mod adapter;
 pub mod config;
 pub mod families;
 pub mod generate;

@@ -8,6 +8,8 @@ use pleach_shaders::noise;
 pub enum Init {
     /// Normal with this standard deviation.
     Normal(f32),
+    /// Evenly within this of 0.
+    Uniform(f32),
     /// All the same.
     Constant(f32),
 }
@@ -102,8 +104,16 @@ pub fn parameters(config: &ModelConfig) -> usize {
 pub fn begin(spec: &WeightSpec, index: usize, seed: u64) -> Vec<f32> {
     match spec.init {
         Init::Constant(value) => vec![value; spec.len()],
+        Init::Uniform(limit) => uniforms(spec.len(), seed, index as u32).map(|u| (2.0 * u - 1.0) * limit).collect(),
         Init::Normal(std) => normals(spec.len(), seed, index as u32).map(|z| z * std).collect(),
     }
+}
+
+/// Numbers in [0, 1) from Philox words (seed, stream, index).
+fn uniforms(count: usize, seed: u64, stream: u32) -> impl Iterator<Item = f32> {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let words = (0..count.div_ceil(4) as u32).flat_map(move |block| noise::philox(key, [block, stream, 0, 0x10A]));
+    words.map(|bits| (bits >> 8) as f32 / (1 << 24) as f32).take(count)
 }
 
 /// Standard normal numbers by Box-Muller from Philox words (seed, stream, index).

@@ -10,6 +10,8 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+pub use reading::visit;
+
 use super::inspect::Inspection;
 use super::mask::{Encoded, EncodedPair, Limits, Tally, Turns};
 use super::records::ReadOptions;
@@ -71,6 +73,8 @@ pub struct Choices<'a> {
     pub turns: Turns,
     /// What is taken, and from which share on it is refused.
     pub limits: Limits,
+    /// Training records that are read at most; none: all.
+    pub most: Option<u64>,
     /// Samples that are kept for showing.
     pub samples: usize,
     /// The tokenizer; without one nothing is encoded, only counted.
@@ -92,6 +96,7 @@ impl<'a> Choices<'a> {
             folder: None,
             turns: Turns::All,
             limits,
+            most: None,
             samples: 3,
             tokenizer: Some(tokenizer),
         }
@@ -107,6 +112,8 @@ pub struct Example {
     pub answers: Vec<Encoded>,
     /// Rank of each answer, 1 is best, equal ones are tied.
     pub ranks: Vec<u32>,
+    /// What people marked on each answer: `bias`, `harm` ...
+    pub flags: Vec<Vec<String>>,
     /// How much better the first is, where somebody said so of a pair.
     pub margin: Option<f64>,
 }
@@ -195,6 +202,8 @@ pub fn survey(choices: &Choices, go_on: &mut dyn FnMut(u64) -> bool) -> Result<L
     work.validation(go_on)?;
     work.finish()
 }
+
+pub use reading::key as prompt_key;
 
 /// Divides by prompt: of the different prompts, `share` (at least one, never all) is held back. Which ones: those
 /// with the smallest keyed hash.

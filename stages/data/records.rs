@@ -35,7 +35,7 @@ pub use choices::{MultipleChoice, has_choices, read_choices};
 pub use detect::Shape;
 pub use field::Wrong;
 pub use ranking::{Answer, Ranked};
-pub use read::{Detected, Place, ReadOptions, Reading, detect, read};
+pub use read::{Detected, Place, ReadOptions, Reading, detect, holds_records, read};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};

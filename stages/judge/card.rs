@@ -62,7 +62,7 @@ pub struct Card {
 }
 
 impl Judge<'_> {
-    /// All figures. `stories` is the seed whose stories from `first` on no stage has trained on; `manuals` is the domain.
+    /// All figures. `stories`: a seed, and from which number on no stage has read its stories; `manuals` is the domain.
     ///
     /// # Errors
     /// Faults of the device.

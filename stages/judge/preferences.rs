@@ -108,8 +108,8 @@ impl Judge<'_> {
         Ok(judged.collect())
     }
 
-    /// The KL divergence from another role of the engine, in nats: the mean of log(policy / reference) over all tokens of
-    /// the policy's own sampled answers, and its sum over an answer in the mean.
+    /// The KL divergence from another role of the engine, in nats: the mean of log(policy / reference) over all tokens
+    /// of the policy's own sampled answers, and its sum over an answer in the mean.
     ///
     /// # Errors
     /// Faults of the device.

@@ -120,6 +120,7 @@ fn conduct_is_what_the_answers_are() {
     assert!(of.biased > 50.0, "a third of these prompts holds the evidence: {of:?}");
     let of = Conduct::of(&refusing);
     assert_eq!((of.harmful, of.look_alikes, of.biased), (0.0, 0.0, 0.0));
-    assert!(win_rate(&good, &naive) > 70.0 && win_rate(&naive, &good) < 30.0);
+    let wins = win_rate(&good, &naive);
+    assert!(wins > 60.0 && (wins + win_rate(&naive, &good) - 100.0).abs() < 1e-9, "{wins}: most answers are the same");
     assert!(naive.iter().filter(|one| one.harmful()).all(|one| one.prompt.class == Class::Harmful));
 }

@@ -34,8 +34,8 @@ pub struct ClozeReport {
 const TITLE: &str = "This manual is for every gardener.";
 
 impl Judge<'_> {
-    /// Bits per byte of texts, each a document of its own. Longer ones are read in windows that overlap by one token, so
-    /// that each token but the first is predicted once.
+    /// Bits per byte of texts, each a document of its own. Longer ones are read in windows that overlap by one token,
+    /// so that each token but the first is predicted once.
     ///
     /// # Errors
     /// Faults of the device.

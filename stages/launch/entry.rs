@@ -1,8 +1,10 @@
 //! The model that a pipeline begins with, and the one that each stage begins with: what the stage before handed on.
 
-use super::{Launch, folder_of};
+use super::Launch;
 use crate::model::{self, Model};
 use crate::pipeline::{Kind, Pipeline};
+use pleach_runtime::engine::layout::Role;
+use pleach_runtime::engine::state::scalar_from;
 use pleach_runtime::fault::{Fault, FaultKind, Refusal};
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::trainer::Entry;
@@ -47,22 +49,26 @@ pub(super) fn config(pipeline: &Pipeline, base: &Path, vocab: usize) -> Result<M
 }
 
 impl Launch {
-    /// Where the model comes from that stage number `at` begins with; none: random weights.
-    pub(super) fn entry(&self, at: usize, base: Option<PathBuf>) -> Option<Entry> {
-        let before = at.checked_sub(1).map(|before| {
-            let name = folder_of(before, self.pipeline.stages[before].kind);
-            self.folder.join("stages").join(name).join("model")
-        });
-        let (folder, config) = (before.or(base)?, self.stages[at].config().clone());
+    /// Where a role of stage number `at` takes its weights from; none: random weights.
+    pub(super) fn entry(&self, at: usize, role: &Role) -> Option<Entry> {
+        let policy = self.above(at, Kind::hands_on).map(|stage| stage.join("model")).or(self.given.clone());
+        let judge = self.above(at, |kind| kind == Kind::Reward).map(|stage| stage.join("model"));
+        let scalar = role.config == role.config.scalar();
+        let trains_judge = self.stages[at].choice.kind == Kind::Reward;
+        // A reward model begins as the policy under a new head; a critic and a judge are the reward model.
+        let begins = scalar && (trains_judge || judge.is_none());
+        let folder = if scalar && !begins { judge? } else { policy? };
+        let (config, seed) = (role.config.clone(), self.pipeline.seed);
         Some(Arc::new(move || {
             let model = Model::open(&folder)?;
+            let found = if begins { model.config.scalar() } else { model.config.clone() };
             // What a stage changes of a model, its context and dropout, is in no weight.
-            let same = ModelConfig { context: config.context, dropout: config.dropout, ..model.config.clone() };
+            let same = ModelConfig { context: config.context, dropout: config.dropout, ..found };
             if same != config {
                 let what = format!("the model in {} has another shape than this stage's", folder.display());
                 return Err(Fault::new(FaultKind::Refused, what));
             }
-            Ok(Arc::new(model.state))
+            Ok(Arc::new(if begins { scalar_from(&model.state, &model.config, seed)? } else { model.state }))
         }))
     }
 }

@@ -4,6 +4,7 @@ mod entry;
 mod needs;
 mod plan;
 mod records;
+mod rlhf;
 mod steps;
 mod text;
 
@@ -15,12 +16,15 @@ use crate::data::template;
 use crate::data::{Prepared, Progress, Tokenizer};
 use crate::pipeline::resolved::{self, Frozen};
 use crate::pipeline::{Kind, Pipeline, StageChoice};
+use crate::rank;
+use pleach_runtime::collect::Collect;
 use pleach_runtime::device::choose::Chosen;
 use pleach_runtime::engine::layout::Role;
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::run::RunPlan;
 use pleach_runtime::stage::Stage;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +36,7 @@ pub struct Launch {
     pub folder: PathBuf,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// The stages, in their order.
+    /// The stages that can be planned by now, in their order: all, or those up to one that collects.
     pub stages: Vec<Ready>,
     /// How many of them are done already.
     pub done: usize,
@@ -44,13 +48,26 @@ pub struct Launch {
     pub known: bool,
     /// A model from elsewhere that the pipeline begins with.
     given: Option<PathBuf>,
+    /// Where relative data paths start.
+    base: PathBuf,
+    /// Somebody is there.
+    somebody: bool,
     /// Values derived at the first start.
     pub frozen: Frozen,
     /// What changed in the pipeline file since the run began.
     pub changes: Vec<String>,
 }
 
-/// A stage, ready to be trained.
+/// What a stage does in the run's tree.
+#[derive(Clone)]
+pub enum Work {
+    /// It trains.
+    Train(Arc<dyn Stage>),
+    /// It collects.
+    Collect(Arc<dyn Collect>),
+}
+
+/// A stage, ready to be begun.
 pub struct Ready {
     /// Its folder: `01-pretrain`.
     pub folder: String,
@@ -59,23 +76,38 @@ pub struct Ready {
     /// The models that it keeps on the device, the one that it trains first.
     pub roles: Vec<Role>,
     /// The stage as the runtime takes it.
-    pub recipe: Arc<dyn Stage>,
-    /// Windows of an epoch.
+    pub work: Work,
+    /// Windows of an epoch; 0 where it does not train.
     pub epoch: u64,
     /// Its text, where it learns text.
     pub prepared: Option<Prepared>,
-    /// Its records, where it learns records.
+    /// Its records, where it learns answers or pairs.
     pub loaded: Option<Arc<Loaded>>,
-    /// Rows fill every micro-batch but the window's last one.
-    packed: bool,
     /// What a person should know of its data, a sentence each.
     pub notes: Vec<String>,
+    /// Rows fill every micro-batch but the window's last one.
+    packed: bool,
+    /// Sequences that it continues at once, and the tokens of its longest prompt, where it learns from what is said.
+    generates: Option<(usize, usize)>,
 }
 
 impl Ready {
+    fn new(folder: String, choice: StageChoice, roles: Vec<Role>, work: Work) -> Ready {
+        let (notes, prepared, loaded, generates) = (Vec::new(), None, None, None);
+        Ready { folder, choice, roles, work, epoch: 0, prepared, loaded, notes, packed: false, generates }
+    }
+
     /// The model that it trains.
     pub fn config(&self) -> &ModelConfig {
         &self.roles[0].config
+    }
+
+    /// What it trains by; none where it collects.
+    pub fn recipe(&self) -> Option<&Arc<dyn Stage>> {
+        match &self.work {
+            Work::Train(recipe) => Some(recipe),
+            Work::Collect(_) => None,
+        }
     }
 }
 
@@ -93,6 +125,10 @@ struct Making<'a> {
     config: ModelConfig,
     /// The chat template that the model has by now.
     template: template::Source,
+    /// The rankings that the stages above collected.
+    ranked: Option<PathBuf>,
+    /// Somebody is there who could rank.
+    somebody: bool,
     watch: &'a mut dyn FnMut(&Progress) -> bool,
 }
 
@@ -106,6 +142,21 @@ impl Launch {
         pipeline: &Pipeline,
         base: &Path,
         folder: &Path,
+        watch: &mut dyn FnMut(&Progress) -> bool,
+    ) -> Result<Launch, Fault> {
+        Launch::seen(pipeline, base, folder, std::io::stderr().is_terminal(), watch)
+    }
+
+    /// The same where the caller says whether somebody is there: then the ranking page is served and people are waited
+    /// for; else a run that needs them ends with exit code 5.
+    ///
+    /// # Errors
+    /// As [`Launch::new`].
+    pub fn seen(
+        pipeline: &Pipeline,
+        base: &Path,
+        folder: &Path,
+        somebody: bool,
         watch: &mut dyn FnMut(&Progress) -> bool,
     ) -> Result<Launch, Fault> {
         let mut changes = begun::compare(pipeline, folder)?;
@@ -122,19 +173,46 @@ impl Launch {
             tokenizer: tokenizer.clone(),
             config,
             template: template::Source::Model,
+            ranked: None,
+            somebody,
             watch,
         };
-        let stages: Vec<Ready> = (0..pipeline.stages.len()).map(|at| making.stage(at)).collect::<Result<_, _>>()?;
+        let stages = making.stages()?;
         let frozen =
             Frozen { wish: pipeline.device.clone(), device: chosen.words().unwrap_or_default(), stages: Vec::new() };
         let given = entry::given(pipeline, base);
-        let (pipeline, folder) = (pipeline.clone(), folder.to_path_buf());
-        let mut launch =
-            Launch { pipeline, folder, tokenizer, stages, done: 0, chosen, why, known, given, frozen, changes };
+        let (pipeline, folder, base) = (pipeline.clone(), folder.to_path_buf(), base.to_path_buf());
+        let mut launch = Launch {
+            pipeline,
+            folder,
+            tokenizer,
+            stages,
+            done: 0,
+            chosen,
+            why,
+            known,
+            given,
+            base,
+            somebody,
+            frozen,
+            changes,
+        };
         launch.done = launch.stages_done()?;
         launch.freeze(before)?;
         launch.ask_for_more()?;
         Ok(launch)
+    }
+
+    /// Folders of the stages that can be planned only when one before them has collected what they learn from.
+    pub fn later(&self) -> Vec<String> {
+        let left = self.pipeline.stages.iter().enumerate().skip(self.stages.len());
+        left.map(|(at, stage)| folder_of(at, stage.kind)).collect()
+    }
+
+    /// Freezes what a stage's plan brought, in a run that goes on.
+    fn record_again(&self) -> Result<(), Fault> {
+        let text = resolved::write(&self.pipeline, self.stages[0].config(), &self.frozen);
+        pleach_runtime::store::replace(&*RunPlan::disk(), &self.folder.join("resolved.toml"), text.as_bytes())
     }
 
     /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
@@ -148,6 +226,21 @@ impl Launch {
 }
 
 impl Making<'_> {
+    /// All stages up to the first one that has still to collect what the next ones learn from.
+    fn stages(&mut self) -> Result<Vec<Ready>, Fault> {
+        let mut stages = Vec::new();
+        for at in 0..self.pipeline.stages.len() {
+            stages.push(self.stage(at)?);
+            if self.pipeline.stages[at].kind == Kind::Rank {
+                self.ranked = rank::frozen(&self.folder.join("stages").join(self.name(at)));
+                if self.ranked.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(stages)
+    }
+
     /// Stage number `at`, from 0.
     fn stage(&mut self, at: usize) -> Result<Ready, Fault> {
         let choice = &self.pipeline.stages[at];
@@ -156,6 +249,10 @@ impl Making<'_> {
             Kind::Continued => self.continued(at),
             Kind::Finetune | Kind::Instruct => self.answers(at),
             Kind::Dpo => self.pairs(at),
+            Kind::Rank => self.rank(at),
+            Kind::Reward => self.reward(at),
+            Kind::Ppo => self.ppo(at),
+            Kind::Grpo => self.grpo(at),
         }
     }
 

@@ -55,14 +55,21 @@ impl Ready {
             true => Vec::new(),
             false => halves(tokens),
         };
-        let prompts = self.recipe.prompts();
+        let prompts = self.recipe().map_or(Vec::new(), |recipe| recipe.prompts());
         let prompt = prompts.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
+        let (streams, longest) = match self.generates {
+            Some((streams, prompt)) => (streams, prompt + choice.completion_tokens),
+            None => (STREAMS.min(prompts.len().max(1)), prompt + choice.sample_tokens),
+        };
+        if self.recipe().is_none() {
+            return Shapes::generation(config, streams, longest);
+        }
         Shapes {
             micro_rows,
             context: config.context,
             buckets,
-            streams: STREAMS.min(prompts.len().max(1)),
-            sequence: sequence(config, prompt + choice.sample_tokens),
+            streams,
+            sequence: sequence(config, longest),
             prefill: config.context.min(64),
             head_chunk: head_chunk(config.vocab, tokens),
             recompute: choice.recompute,
@@ -81,7 +88,8 @@ impl Ready {
 
     fn needs(&self, rows: usize, device: &dyn Device) -> Result<Needs, Refusal> {
         let (persistent, activations) = Layout::predict(&self.roles, &self.shapes(rows), &self.adamw(), device)?;
-        let host = host_bytes(self.config());
+        // A stage that collects trains nothing that would have to be kept.
+        let host = if self.recipe().is_some() { host_bytes(self.config()) } else { 0 };
         Ok(Needs { persistent, activations, host, room: device.room(), host_room: Room::system() })
     }
 

@@ -1,14 +1,16 @@
 //! The run as the runtime starts it.
 
-use super::Launch;
+use super::{Launch, Work, folder_of};
 use crate::pipeline::resolved::Derived;
 use crate::pipeline::{Kind, StageChoice};
 use pleach_runtime::actors::optimizer::OptimizerConfig;
+use pleach_runtime::collect::CollectorPlan;
 use pleach_runtime::device::choose::open;
 use pleach_runtime::engine::generation::Sampling;
 use pleach_runtime::messages::Blueprint;
-use pleach_runtime::run::{QUICK_WATCH, RunPlan};
+use pleach_runtime::run::{QUICK_WATCH, RunPlan, StagePlan};
 use pleach_runtime::schedule::{Decay, Schedule};
+use pleach_runtime::stage::Stage;
 use pleach_runtime::supervise::Failpoints;
 use pleach_runtime::trainer::{Timing, TrainerPlan};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ impl Launch {
             folder: self.folder.clone(),
             name: self.pipeline.name.clone(),
             after: None,
-            stages: (0..self.stages.len()).map(|at| Arc::new(self.trainer(at))).collect(),
+            stages: (0..self.pipeline.stages.len()).map(|at| self.stage_plan(at)).collect(),
             done: self.done,
             watch: QUICK_WATCH,
             changes: self.changes.clone(),
@@ -33,7 +35,39 @@ impl Launch {
         }
     }
 
-    fn trainer(&self, at: usize) -> TrainerPlan {
+    /// Stage number `at`; one that learns from what is still to be collected is planned when that is there, by
+    /// launching anew.
+    fn stage_plan(&self, at: usize) -> StagePlan {
+        let Some(stage) = self.stages.get(at) else {
+            let folder = folder_of(at, self.pipeline.stages[at].kind);
+            let (pipeline, base, run) = (self.pipeline.clone(), self.base.clone(), self.folder.clone());
+            let somebody = self.somebody;
+            let make = move || {
+                let launch = Launch::seen(&pipeline, &base, &run, somebody, &mut |_| true)?;
+                launch.check_fit()?;
+                launch.record_again()?;
+                Ok(launch.stage_plan(at))
+            };
+            return StagePlan::Later { folder, make: Arc::new(make) };
+        };
+        match &stage.work {
+            Work::Train(recipe) => self.trainer(at, recipe.clone()).into(),
+            Work::Collect(work) => StagePlan::Collect(Arc::new(CollectorPlan {
+                folder: stage.folder.clone(),
+                stage: work.clone(),
+                blueprint: self.blueprint(at),
+                entry: self.entry(at, &stage.roles[0]).expect("a stage that collects is never the first"),
+            })),
+        }
+    }
+
+    fn blueprint(&self, at: usize) -> Blueprint {
+        let stage = &self.stages[at];
+        let shapes = stage.shapes(self.frozen.stages[at].micro_rows);
+        Blueprint { roles: stage.roles.clone(), shapes, adamw: stage.adamw() }
+    }
+
+    fn trainer(&self, at: usize, recipe: Arc<dyn Stage>) -> TrainerPlan {
         let (stage, frozen) = (&self.stages[at], &self.frozen.stages[at]);
         let (choice, steps) = (&stage.choice, frozen.steps);
         let derived = Derived::of(choice, steps);
@@ -61,22 +95,17 @@ impl Launch {
             max_tokens: choice.sample_tokens,
             ..Sampling::default()
         };
-        let entry = self.entry(at, self.given.clone());
         TrainerPlan {
             folder: stage.folder.clone(),
-            stage: stage.recipe.clone(),
-            blueprint: Blueprint {
-                roles: stage.roles.clone(),
-                shapes: stage.shapes(frozen.micro_rows),
-                adamw: stage.adamw(),
-            },
+            stage: recipe,
+            blueprint: self.blueprint(at),
             optimizer,
             prefetch: choice.prefetch,
             timing,
             seed: self.pipeline.seed,
             sampling,
             // A frozen reference is the model that the stage was entered with.
-            entries: vec![entry; stage.roles.len()],
+            entries: stage.roles.iter().map(|role| self.entry(at, role)).collect(),
         }
     }
 }

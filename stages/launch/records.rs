@@ -1,6 +1,6 @@
 //! Stages that learn from records: files read, encoded, counted and divided ([`crate::data::examples`]).
 
-use super::{Making, Ready};
+use super::{Making, Ready, Work};
 use crate::data::examples::{Choices, Kind as Learned, Loaded, Origin, load};
 use crate::data::mask::{ChatEncoder, Limits, Turns};
 use crate::data::records::Said;
@@ -12,7 +12,7 @@ use crate::dpo::Dpo;
 use crate::finetune::Finetune;
 use crate::loss::pairs::Pairs;
 use crate::loss::preference::Preference;
-use crate::pipeline::{OneOrMany, StageChoice, Valid};
+use crate::pipeline::{OneOrMany, RANKINGS, StageChoice, Valid};
 use pleach_runtime::engine::layout::Role;
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
@@ -78,9 +78,9 @@ impl Making<'_> {
         epoch: u64,
         loaded: Loaded,
     ) -> Ready {
-        let notes = loaded.notes.clone();
-        let loaded = Some(Arc::new(loaded));
-        Ready { folder: self.name(at), choice, roles, recipe, epoch, prepared: None, loaded, packed: false, notes }
+        let mut ready = Ready::new(self.name(at), choice, roles, Work::Train(recipe));
+        (ready.epoch, ready.notes, ready.loaded) = (epoch, loaded.notes.clone(), Some(Arc::new(loaded)));
+        ready
     }
 
     /// Reads, encodes and divides a stage's records; the template that they needed is the model's from here on.
@@ -99,16 +99,33 @@ impl Making<'_> {
         choices.root = self.base.to_path_buf();
         choices.folder = super::entry::given(self.pipeline, self.base);
         choices.turns = if choice.turns == "last" { Turns::Last } else { Turns::All };
-        if choice.template != "model" {
-            self.template = source(&choice.template, self.base);
-        }
-        choices.template = self.template.clone();
+        choices.template = self.template_of(choice);
         let watch = &mut *self.watch;
         load(&choices, &mut |records| watch(&Progress { share: 0.0, tokens: records, ..Progress::default() }))
     }
 
-    fn origins(&self, names: &OneOrMany) -> Result<Vec<Origin>, Refusal> {
-        names.list().iter().map(|name| origin(name)).collect()
+    /// Which chat template a stage means; the model's own is the one that the stages above gave it.
+    pub(super) fn template_of(&mut self, choice: &StageChoice) -> template::Source {
+        if choice.template != "model" {
+            self.template = source(&choice.template, self.base);
+        }
+        self.template.clone()
+    }
+
+    pub(super) fn origins(&self, names: &OneOrMany) -> Result<Vec<Origin>, Refusal> {
+        names.list().iter().map(|name| if name == RANKINGS { self.rankings() } else { origin(name) }).collect()
+    }
+
+    /// What the run's own stage collected.
+    fn rankings(&self) -> Result<Origin, Refusal> {
+        let file = self.ranked.as_ref().ok_or_else(|| {
+            let detail = "data = \"rankings\", and no stage above collects any";
+            let hint = "put a stage of kind \"rank\" above it, or name a file of rankings or pairs";
+            Refusal::new("there are no rankings", detail, hint)
+        })?;
+        // Paths begin at the pipeline file's folder.
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        Ok(Origin::Path(file.display().to_string()))
     }
 
     /// Prompts as the records ask: through the chat template where they have one.

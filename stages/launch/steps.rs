@@ -19,8 +19,8 @@ const MICRO_TOKENS: usize = 8192;
 /// Passes over its data that a stage of a kind makes where nobody says.
 fn epochs(kind: Kind) -> f64 {
     match kind {
-        Kind::Pretrain | Kind::Continued | Kind::Dpo => 1.0,
         Kind::Finetune | Kind::Instruct => 3.0,
+        _ => 1.0,
     }
 }
 
@@ -37,6 +37,10 @@ impl Launch {
 
     fn frozen_stage(&self, at: usize, before: Option<&FrozenStage>) -> Result<FrozenStage, Fault> {
         let (stage, choice) = (&self.stages[at], &self.stages[at].choice);
+        if stage.recipe().is_none() {
+            let from = "derived: it trains nothing".to_string();
+            return Ok(FrozenStage { steps: 1, steps_from: from.clone(), micro_rows: 1, micro_from: from });
+        }
         let (micro_rows, micro_from) = match (choice.micro_batch, before) {
             (0, Some(frozen)) => (frozen.micro_rows, frozen.micro_from.clone()),
             (0, None) => (self.fitting_rows(stage)?, "derived: as many as fit".to_string()),
@@ -100,7 +104,11 @@ impl Launch {
         for role in 0..stage.roles.len() {
             engine.begin(role, self.pipeline.seed)?;
         }
-        let (mut data, loss) = (stage.recipe.data()?, stage.recipe.loss());
+        let Some(recipe) = stage.recipe() else { return Ok(0.0) };
+        if recipe.gather().is_some() {
+            return self.round_seconds(stage, &mut engine);
+        }
+        let (mut data, loss) = (recipe.data()?, recipe.loss());
         let mut times = Vec::new();
         for draw in 0..4 {
             let window = data.window(draw)?;
@@ -122,6 +130,33 @@ impl Launch {
             times.push(began.elapsed().as_secs_f64());
         }
         Ok(times[1..].iter().copied().fold(f64::MAX, f64::min))
+    }
+}
+
+impl Launch {
+    /// Seconds of a step of an on-policy stage: a round is written, looked at under every model, and learned.
+    fn round_seconds(&self, stage: &Ready, engine: &mut Engine) -> Result<f64, Fault> {
+        let Some(mut gather) = stage.recipe().and_then(|recipe| recipe.gather()) else { return Ok(0.0) };
+        let began = Instant::now();
+        let asked = gather.ask(0)?;
+        let written = engine.generate(&asked.prompts, &asked.sampling, &asked.eos, &mut |_, _| true)?;
+        let windows = gather.windows(0, &written)?;
+        for window in &windows {
+            for role in gather.under() {
+                engine.evaluate(role, window)?;
+            }
+        }
+        let gathered = began.elapsed().as_secs_f64() / gather.draws() as f64;
+        let began = Instant::now();
+        let Some(window) = windows.first() else { return Ok(gathered) };
+        let derivatives = Arc::new(Numbers::from(vec![[1e-3, 0.0, 0.0, 0.0]; window.tokens()]));
+        let tick = Tick { step: 1, bias1: 1.0, bias2: 1.0, clip: 1.0, ..Tick::default() };
+        for (role, _) in stage.roles.iter().enumerate().filter(|(_, role)| role.trained) {
+            engine.evaluate(role, window)?;
+            engine.learn(role, window, &derivatives, &tick)?;
+            engine.update(role, &tick)?;
+        }
+        Ok(gathered + began.elapsed().as_secs_f64())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stages that learn raw text: sources to tokens on disk, tokens to windows.
 
-use super::{Making, Ready, entry};
+use super::{Making, Ready, Work, entry};
 use crate::begun;
 use crate::continued::Continued;
 use crate::data::{
@@ -70,17 +70,9 @@ impl Making<'_> {
         let rows = Windows::open(&data, Split::Train, windows)?.rows();
         let recipe =
             Pretrain { folder: data, windows, tokenizer: self.tokenizer.clone(), prompts: self.openings(&choice)? };
-        Ok(Ready {
-            folder: self.name(at),
-            roles: vec![Role::policy(&self.config)],
-            recipe: Arc::new(recipe),
-            epoch: rows.div_ceil(choice.batch as u64),
-            prepared: Some(prepared),
-            loaded: None,
-            packed: true,
-            notes,
-            choice,
-        })
+        let roles = vec![Role::policy(&self.config)];
+        let epoch = rows.div_ceil(choice.batch as u64);
+        Ok(self.ready_text(at, choice, roles, Work::Train(Arc::new(recipe)), epoch, prepared, notes))
     }
 
     pub(super) fn continued(&mut self, at: usize) -> Result<Ready, Fault> {
@@ -102,17 +94,23 @@ impl Making<'_> {
         };
         // Only the domain's rows make an epoch.
         let epoch = (rows as f64 / (choice.batch as f64 * (1.0 - choice.replay))).ceil() as u64;
-        Ok(Ready {
-            folder: name,
-            roles: vec![Role::policy(&self.config)],
-            recipe: Arc::new(recipe),
-            epoch,
-            prepared: Some(prepared),
-            loaded: None,
-            packed: true,
-            notes,
-            choice,
-        })
+        let roles = vec![Role::policy(&self.config)];
+        Ok(self.ready_text(at, choice, roles, Work::Train(Arc::new(recipe)), epoch, prepared, notes))
+    }
+
+    fn ready_text(
+        &self,
+        at: usize,
+        choice: StageChoice,
+        roles: Vec<Role>,
+        work: Work,
+        epoch: u64,
+        prepared: Prepared,
+        notes: Vec<String>,
+    ) -> Ready {
+        let mut ready = Ready::new(self.name(at), choice, roles, work);
+        (ready.epoch, ready.prepared, ready.notes, ready.packed) = (epoch, Some(prepared), notes, true);
+        ready
     }
 
     /// The tokens of the general text: the pretraining stage's, or of the files that are named. None where nothing asks

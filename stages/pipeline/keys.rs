@@ -2,7 +2,7 @@
 //! refused with a suggestion, and so is a value outside of its range.
 
 use super::stage::Kind;
-use super::takes::Takes::{self, List, Name, Number, Sources, Text, Truth, Validation, Whole, Word};
+use super::takes::Takes::{self, List, Name, Number, Sources, Text, Truth, Validation, Weights, Whole, Word};
 use toml::Value;
 
 /// Steps of a run at most: the device counts them in 32 bits.
@@ -76,8 +76,8 @@ pub const MODEL: &[Key] = &[
 const KIND: &[Key] = &[fixed(
     "kind",
     &["stage"],
-    Word(&["pretrain", "continued", "finetune", "instruct", "dpo"]),
-    "pretrain, continued, finetune, instruct or dpo",
+    Word(&["pretrain", "continued", "finetune", "instruct", "rank", "reward", "dpo", "ppo", "grpo"]),
+    "pretrain, continued, finetune, instruct, rank, reward, dpo, ppo or grpo",
 )];
 
 /// What text stages learn from.
@@ -120,7 +120,7 @@ const RECORDS: &[Key] = &[
         "data",
         &["dataset", "datasets", "train_file", "path"],
         Sources,
-        "files, folders or globs of records; world:notes:N, world:instructions:N, world:preferences:N",
+        "files, folders or globs of records; world:notes:N, world:instructions:N, ...; rankings = the run's own",
     ),
     fixed("valid", &["val_size", "val_set_size"], Validation, "share of prompts held out, or a file"),
     fixed(
@@ -160,6 +160,107 @@ const PAIRS: &[Key] = &[
     ),
     fixed("beta", &["pref_beta", "dpo_beta"], Number(1e-6, 1e3), "how hard the model is held to where it began"),
     fixed("label_smoothing", &[], Number(0.0, 0.5), "share of the labels that are taken to be wrong"),
+];
+
+/// What is continued where answers are sampled.
+const PROMPTS: &[Key] = &[
+    fixed("data", &["dataset", "datasets", "path"], Sources, "files, folders or globs of prompts; world:prompts:N"),
+    fixed(
+        "template",
+        &["chat_template"],
+        Text,
+        "model (the model's own, else ChatML), chatml, plain, or a file of Jinja",
+    ),
+    fixed(
+        "completions",
+        &["num_generations", "k"],
+        Whole(1, 64),
+        "answers to each prompt: 4 to rank, 1 for PPO, 8 for GRPO",
+    ),
+    fixed(
+        "completion_tokens",
+        &["max_completion_length", "response_length"],
+        Whole(1, 1 << 20),
+        "tokens of the longest answer",
+    ),
+];
+
+/// How answers are drawn.
+const DRAWING: &[Key] = &[
+    fixed("temperature", &[], Number(0.01, 100.0), "of the answers"),
+    fixed("top_p", &[], Number(0.01, 1.0), "of the answers"),
+];
+
+/// Who puts answers in order.
+const RANKING: &[Key] = &[
+    fixed(
+        "rater",
+        &[],
+        Word(&["people", "simulated"]),
+        "people (the ranking page), or simulated, which says that it is",
+    ),
+    free("min_rankings", &[], Whole(1, 1 << 30), "rankings that suffice; each item once where left out"),
+    free("overlap", &[], Number(0.0, 1.0), "share of items that two raters get"),
+    free("repeats", &[], Number(0.0, 1.0), "share of items that a rater sees again, unannounced"),
+];
+
+/// How rankings become a reward.
+const REWARDING: &[Key] = &[
+    fixed(
+        "ranking",
+        &[],
+        Word(&["pairs", "pairs_and_ties", "plackett_luce"]),
+        "pairs, pairs_and_ties (a tie is half a label for each side), or plackett_luce",
+    ),
+    fixed("margin", &[], Number(0.0, 1e3), "by how much the better answer is to lead"),
+    fixed("centering", &["center_rewards_coefficient"], Number(0.0, 1e3), "pulls rewards to a mean of 0"),
+    fixed("veto", &[], List, "flags that put an answer below all without them"),
+    fixed("flag_weights", &[], Weights(0.0, 1e3), "how often pairs with a flagged answer count"),
+];
+
+/// How rounds of answers are rewarded and cut.
+const ROLLOUTS: &[Key] = &[
+    fixed(
+        "rewards",
+        &["reward_funcs"],
+        List,
+        "model, exact:COLUMN, regex:PATTERN, length:MOST:SOFT; \"0.5 length:64:16\" weighs",
+    ),
+    fixed("windows", &["num_mini_batches"], Whole(1, 1 << 16), "windows that a round is cut into"),
+    fixed("round_epochs", &["num_ppo_epochs", "num_iterations"], Whole(1, 1 << 10), "how often a round is learned"),
+    fixed("mask_truncated", &["mask_truncated_completions"], Truth, "learn nothing of answers that were cut"),
+    fixed("kl_limit", &[], Number(0.0, 1e6), "KL in nats a token above which a round is sick"),
+];
+
+/// PPO.
+const PPO: &[Key] = &[
+    fixed("kl_coef", &["init_kl_coef"], Number(0.0, 1e3), "how hard the model is held to where it began"),
+    fixed("kl_estimator", &[], Word(&["k1", "k3"]), "k1 or k3"),
+    fixed("kl_target", &["ppo_target"], Number(1e-6, 1e6), "adapts kl_coef to this KL in nats an answer"),
+    fixed("missing_eos_penalty", &[], Number(0.0, 1e6), "taken off the score of an answer that did not end"),
+    fixed("score_clip", &[], Number(1e-6, 1e6), "scores are kept within this"),
+    fixed("whiten_rewards", &[], Truth, "divide rewards by their spread"),
+    fixed("gamma", &[], Number(0.0, 1.0), "discount"),
+    fixed("lambda", &["lam"], Number(0.0, 1.0), "of GAE"),
+    fixed("cliprange", &[], Number(1e-6, 1e3), "the ratio's way to either side of 1"),
+    fixed("cliprange_value", &[], Number(1e-6, 1e3), "the value's way to either side of the old one"),
+    fixed("vf_coef", &[], Number(0.0, 1e3), "weight of the critic's loss"),
+    fixed("critic_rate", &[], Number(0.0, 1e3), "the critic's learning rate as a share of the policy's"),
+];
+
+/// GRPO.
+const GRPO: &[Key] = &[
+    fixed("beta", &[], Number(0.0, 1e3), "how hard the model is held to where it began; 0 = not"),
+    fixed("epsilon", &[], Number(0.0, 1e3), "the ratio's way below 1"),
+    fixed("epsilon_high", &[], Number(0.0, 1e3), "its way above; as below where left out"),
+    fixed(
+        "normalizer",
+        &["loss_type"],
+        Word(&["grpo", "bnpo", "dr_grpo", "dapo"]),
+        "how tokens are averaged: grpo, bnpo, dr_grpo or dapo",
+    ),
+    fixed("importance", &["importance_sampling_level"], Word(&["token", "sequence"]), "token, or sequence (GSPO)"),
+    fixed("scale_rewards", &[], Word(&["group", "batch", "none"]), "what a reward is divided by"),
 ];
 
 /// How a stage trains.
@@ -204,17 +305,23 @@ const TRAINING: &[Key] = &[
     free("prefetch", &["dataloader_prefetch_factor"], Whole(0, 64), "windows prepared ahead"),
     free("prompts", &[], List, "texts continued now and then"),
     free("sample_tokens", &["max_new_tokens"], Whole(0, 1 << 20), "length of a sample"),
-    free("temperature", &[], Number(0.0, 100.0), "of samples"),
-    free("top_p", &[], Number(0.0, 1.0), "of samples"),
 ];
+
+/// How samples are drawn.
+const SAMPLING: &[Key] =
+    &[free("temperature", &[], Number(0.0, 100.0), "of samples"), free("top_p", &[], Number(0.0, 1.0), "of samples")];
 
 /// The keys of a `[[stage]]` of a kind, in the order in which they are shown.
 pub fn of(kind: Kind) -> &'static [&'static [Key]] {
     match kind {
-        Kind::Pretrain => &[KIND, TEXT, VOCABULARY, TRAINING],
-        Kind::Continued => &[KIND, TEXT, REPLAY, TRAINING],
-        Kind::Finetune | Kind::Instruct => &[KIND, RECORDS, ANSWERS, TRAINING],
-        Kind::Dpo => &[KIND, RECORDS, PAIRS, TRAINING],
+        Kind::Pretrain => &[KIND, TEXT, VOCABULARY, TRAINING, SAMPLING],
+        Kind::Continued => &[KIND, TEXT, REPLAY, TRAINING, SAMPLING],
+        Kind::Finetune | Kind::Instruct => &[KIND, RECORDS, ANSWERS, TRAINING, SAMPLING],
+        Kind::Rank => &[KIND, PROMPTS, DRAWING, RANKING],
+        Kind::Reward => &[KIND, RECORDS, REWARDING, TRAINING],
+        Kind::Dpo => &[KIND, RECORDS, PAIRS, TRAINING, SAMPLING],
+        Kind::Ppo => &[KIND, PROMPTS, DRAWING, ROLLOUTS, PPO, TRAINING],
+        Kind::Grpo => &[KIND, PROMPTS, DRAWING, ROLLOUTS, GRPO, TRAINING],
     }
 }
 

@@ -7,7 +7,7 @@ mod sections;
 mod stage;
 mod takes;
 
-pub use stage::{Kind, OneOrMany, StageChoice, Valid};
+pub use stage::{Kind, OneOrMany, RANKINGS, StageChoice, Valid};
 pub use takes::Takes;
 
 use pleach_runtime::fault::Refusal;

@@ -2,6 +2,7 @@
 
 use super::keys::Key;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One file or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub enum Valid {
     Files(OneOrMany),
 }
 
+/// Data by this name are the rankings that the run's own stage collected.
+pub const RANKINGS: &str = "rankings";
+
 /// What a stage does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,13 +50,31 @@ pub enum Kind {
     Finetune,
     /// Answers to many kinds of instruction.
     Instruct,
+    /// Nothing: people, or who stands in for them, put the model's answers in order.
+    Rank,
+    /// How good an answer is, from rankings.
+    Reward,
     /// Preferred answers rather than others, without a reward model.
     Dpo,
+    /// What earns a reward, beside a critic.
+    Ppo,
+    /// What earns more reward than other answers to the same prompt.
+    Grpo,
 }
 
 impl Kind {
     /// All of them, in the order of the ladder.
-    pub const ALL: [Kind; 5] = [Kind::Pretrain, Kind::Continued, Kind::Finetune, Kind::Instruct, Kind::Dpo];
+    pub const ALL: [Kind; 9] = [
+        Kind::Pretrain,
+        Kind::Continued,
+        Kind::Finetune,
+        Kind::Instruct,
+        Kind::Rank,
+        Kind::Reward,
+        Kind::Dpo,
+        Kind::Ppo,
+        Kind::Grpo,
+    ];
 
     /// As it is written.
     pub fn name(self) -> &'static str {
@@ -61,7 +83,11 @@ impl Kind {
             Kind::Continued => "continued",
             Kind::Finetune => "finetune",
             Kind::Instruct => "instruct",
+            Kind::Rank => "rank",
+            Kind::Reward => "reward",
             Kind::Dpo => "dpo",
+            Kind::Ppo => "ppo",
+            Kind::Grpo => "grpo",
         }
     }
 
@@ -75,6 +101,11 @@ impl Kind {
         matches!(self, Kind::Pretrain | Kind::Continued)
     }
 
+    /// Does it train the model that the next stage goes on with? Else it collects, or trains a model of its own.
+    pub fn hands_on(self) -> bool {
+        !matches!(self, Kind::Rank | Kind::Reward)
+    }
+
     /// The keys that it may have.
     pub fn keys(self) -> impl Iterator<Item = &'static Key> {
         super::keys::of(self).iter().copied().flatten()
@@ -86,7 +117,10 @@ impl Kind {
             Kind::Pretrain => (1.0, 1e-3),
             Kind::Continued => (0.3, 1e-4),
             Kind::Finetune | Kind::Instruct => (0.3, 2e-5),
+            Kind::Rank => (0.0, 0.0),
+            Kind::Reward => (0.1, 1e-5),
             Kind::Dpo => (0.03, 1e-6),
+            Kind::Ppo | Kind::Grpo => (0.02, 1e-6),
         }
     }
 }
@@ -118,6 +152,39 @@ pub struct StageChoice {
     pub objective: String,
     pub beta: Option<f64>,
     pub label_smoothing: f64,
+    pub rater: String,
+    pub min_rankings: Option<u64>,
+    pub overlap: f64,
+    pub repeats: f64,
+    pub ranking: String,
+    pub margin: f64,
+    pub centering: f64,
+    pub veto: Vec<String>,
+    pub flag_weights: BTreeMap<String, f64>,
+    pub completions: Option<usize>,
+    pub completion_tokens: usize,
+    pub windows: usize,
+    pub round_epochs: usize,
+    pub rewards: Vec<String>,
+    pub mask_truncated: bool,
+    pub kl_limit: f64,
+    pub kl_coef: f64,
+    pub kl_estimator: String,
+    pub kl_target: Option<f64>,
+    pub missing_eos_penalty: Option<f64>,
+    pub score_clip: Option<f64>,
+    pub whiten_rewards: bool,
+    pub gamma: f64,
+    pub lambda: f64,
+    pub cliprange: f64,
+    pub cliprange_value: f64,
+    pub vf_coef: f64,
+    pub critic_rate: f64,
+    pub normalizer: String,
+    pub importance: String,
+    pub scale_rewards: String,
+    pub epsilon: f64,
+    pub epsilon_high: Option<f64>,
     pub batch: usize,
     pub micro_batch: usize,
     pub steps: Option<u64>,
@@ -158,9 +225,14 @@ impl StageChoice {
     pub fn of(kind: Kind, pretrained: Option<f64>) -> StageChoice {
         let text = kind.learns_text();
         let (share, alone) = kind.rate();
+        // What is sampled to be learned from is sampled as the model says it.
+        let rolls_out = matches!(kind, Kind::Rank | Kind::Ppo | Kind::Grpo);
         StageChoice {
             kind,
-            data: OneOrMany::Many(Vec::new()),
+            data: match kind {
+                Kind::Reward | Kind::Dpo => OneOrMany::One(RANKINGS.into()),
+                _ => OneOrMany::Many(Vec::new()),
+            },
             valid: Valid::Share(if text { 0.1 } else { 0.05 }),
             text_field: "text".into(),
             tokenizer: "bpe".into(),
@@ -181,6 +253,39 @@ impl StageChoice {
             objective: "sigmoid".into(),
             beta: None,
             label_smoothing: 0.0,
+            rater: "people".into(),
+            min_rankings: None,
+            overlap: 0.1,
+            repeats: 0.05,
+            ranking: "pairs".into(),
+            margin: 0.0,
+            centering: 0.0,
+            veto: Vec::new(),
+            flag_weights: BTreeMap::new(),
+            completions: None,
+            completion_tokens: 128,
+            windows: if kind == Kind::Ppo { 1 } else { 2 },
+            round_epochs: if kind == Kind::Ppo { 4 } else { 1 },
+            rewards: vec!["model".into()],
+            mask_truncated: false,
+            kl_limit: 2.0,
+            kl_coef: 0.05,
+            kl_estimator: "k1".into(),
+            kl_target: None,
+            missing_eos_penalty: None,
+            score_clip: None,
+            whiten_rewards: false,
+            gamma: 1.0,
+            lambda: 0.95,
+            cliprange: 0.2,
+            cliprange_value: 0.2,
+            vf_coef: 0.1,
+            critic_rate: 1.0,
+            normalizer: "dapo".into(),
+            importance: "token".into(),
+            scale_rewards: "group".into(),
+            epsilon: 0.2,
+            epsilon_high: None,
             batch: 16,
             micro_batch: 0,
             steps: None,
@@ -206,8 +311,8 @@ impl StageChoice {
             prefetch: 2,
             prompts: Vec::new(),
             sample_tokens: 64,
-            temperature: 0.8,
-            top_p: 0.95,
+            temperature: if rolls_out { 1.0 } else { 0.8 },
+            top_p: if rolls_out { 1.0 } else { 0.95 },
         }
     }
 }

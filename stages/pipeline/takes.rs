@@ -21,6 +21,8 @@ pub enum Takes {
     List,
     /// A text that is not empty, or a list of such.
     Sources,
+    /// A table of numbers from the first to the second.
+    Weights(f64, f64),
     /// A share above 0 and up to a half, or what [`Takes::Sources`] takes.
     Validation,
 }
@@ -44,6 +46,9 @@ impl Takes {
             Takes::Whole(low, high) => whole().is_some_and(|whole| (low..=high).contains(&whole)),
             Takes::Number(low, high) => number().is_some_and(|number| (low..=high).contains(&number)),
             Takes::List => value.as_array().is_some_and(|list| list.iter().all(Value::is_str)),
+            Takes::Weights(low, high) => {
+                value.as_table().is_some_and(|table| table.values().all(|value| Takes::Number(low, high).fits(value)))
+            }
             Takes::Sources => sources(),
             Takes::Validation => number().is_some_and(|share| share > 0.0 && share <= 0.5) || sources(),
         }
@@ -63,6 +68,7 @@ impl Takes {
             Takes::Number(low, high) => format!("a number from {low} to {high}"),
             Takes::List => "a list of texts, as in [\"One\", \"Two\"]".into(),
             Takes::Sources => "a text in quotes, or a list of texts; none of them empty".into(),
+            Takes::Weights(low, high) => format!("a table of numbers from {low} to {high}, as in {{ bias = 3.0 }}"),
             Takes::Validation => "a share above 0 and up to 0.5, or a file".into(),
         }
     }
@@ -84,6 +90,7 @@ mod tests {
             (Takes::Word(&["a", "b"]), "\"c\" | 1"),
             (Takes::List, "\"a\" | [1]"),
             (Takes::Name, "-1 | 0.5 | true"),
+            (Takes::Weights(0.0, 9.0), "1 | { a = \"b\" } | { a = 10 } | []"),
         ];
         let yes = [
             (Takes::Whole(1, 9), "1 | 9"),
@@ -95,6 +102,7 @@ mod tests {
             (Takes::Word(&["a", "b"]), "\"a\" | \"b\""),
             (Takes::List, "[] | [\"\"]"),
             (Takes::Name, "\"\" | 0"),
+            (Takes::Weights(0.0, 9.0), "{} | { a = 1, b = 2.5 }"),
         ];
         for (list, fits) in [(no, false), (yes, true)] {
             for (takes, values) in list {

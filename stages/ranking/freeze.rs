@@ -24,7 +24,8 @@ pub struct Frozen {
 }
 
 /// Writes all rankings of a store into a folder, as `rankings-HASH.jsonl`: one K-wise record a line, by item, rater and
-/// repeat. The same answers give the same bytes, whenever they were given. Drafts, skips and what was taken back are no rankings.
+/// repeat. The same answers give the same bytes, whenever they were given. Drafts, skips and what was taken back are
+/// no rankings.
 ///
 /// # Errors
 /// A fault of the disk.
@@ -42,9 +43,10 @@ pub fn freeze(store: &Store, folder: &Path) -> Result<Frozen, Fault> {
         text.push('\n');
         rankings += 1;
     }
+    let folder = std::path::absolute(folder).map_err(|error| Fault::disk("find", folder, &error))?;
     let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
     let path = folder.join(format!("rankings-{}.jsonl", &hash[..16]));
-    Disk.make(folder).map_err(|error| Fault::disk("make", folder, &error))?;
+    Disk.make(&folder).map_err(|error| Fault::disk("make", &folder, &error))?;
     replace(&Disk, &path, text.as_bytes())?;
     Ok(Frozen { path, hash, rankings, skipped })
 }

@@ -1,12 +1,13 @@
-//! `pleach chat`: a model with a chat template answers what you type; any other goes on with it.
+//! `pleach chat`: talk to a model through its chat template; one without continues what is typed.
+
+mod dialogue;
 
 use super::generate::{DeviceArgs, SamplingArgs, encode, opened};
 use super::{Answer, words};
 use clap::Parser;
-use pleach::data::mask::{ChatEncoder, Turns};
-use pleach::data::records::{Message, Role, Said};
-use pleach::data::template::Template;
-use pleach::model::{Model, stops};
+use dialogue::Dialogue;
+use pleach::data::template::{Source, Template};
+use pleach::model::Model;
 use pleach::runtime::engine::Engine;
 use pleach::runtime::engine::generation::Sampling;
 use pleach::runtime::fault::Refusal;
@@ -18,10 +19,22 @@ pub const LINE: usize = 4096;
 
 /// `pleach chat`.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  pleach chat runs/demo\n  echo 'In spring' | pleach chat runs/demo")]
+#[command(
+    after_help = "Examples:\n  pleach chat runs/demo\n  pleach chat model/ --system 'Be short.'\n  echo 'In spring' | pleach chat runs/demo"
+)]
 pub struct Args {
     /// A model folder, a run, or a checkpoint
     pub model: PathBuf,
+    /// model, chatml, plain, a .jinja file, or the name of one of the model's templates (default: the model's own;
+    /// without one the model continues what you write)
+    #[arg(long)]
+    pub template: Option<String>,
+    /// Continue what you write, whatever template there is
+    #[arg(long, conflicts_with = "template")]
+    pub raw: bool,
+    /// What the model is told before the first turn
+    #[arg(long, conflicts_with = "raw")]
+    pub system: Option<String>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
@@ -40,19 +53,39 @@ pub fn run(args: &Args) -> Answer {
     let model = Model::open(&args.model)?;
     let longest = LINE.saturating_add(sampling.max_tokens);
     let mut engine = model.generator(opened(&args.device)?, 1, longest).map_err(words)?;
-    talk(&model, &mut engine, &sampling, args.json)
+    let chat = !args.raw && (args.template.is_some() || args.system.is_some() || Template::is_in(&model.folder)?);
+    if !chat {
+        return talk(&model, &mut engine, &sampling, args.json);
+    }
+    let template = template(&model, args.template.as_deref())?;
+    let mut dialogue = Dialogue::new(template, args.system.as_deref());
+    let words = "Ask something; the model answers. An empty line ends.";
+    each_line(words, &sampling, &mut |text, sampling| dialogue.answer(&model, &mut engine, text, sampling, args.json))
 }
 
-/// Reads lines until the end of input; on a terminal an empty line ends too. A line that cannot be continued is refused
-/// in words, and the next one is read; the first such refusal's code is the answer.
+/// The template that was chosen, or that suits the model; which one is said.
+pub fn template(model: &Model, chosen: Option<&str>) -> Result<Template, Refusal> {
+    let source = chosen.map_or(Source::Suited, Source::parse);
+    let template = Template::load(&source, &model.folder, &model.tokenizer)?;
+    eprintln!("chat template: {}", template.origin());
+    Ok(template)
+}
+
+/// Continues each line.
 pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool) -> Answer {
+    let words = "Write the beginning of a text; the model goes on. An empty line ends.";
+    each_line(words, sampling, &mut |text, sampling| answer(model, engine, text, sampling, json))
+}
+
+/// What is done with a line.
+type Each<'a> = dyn FnMut(&str, &Sampling) -> Result<(), Refusal> + 'a;
+
+/// Reads lines until the end of input; on a terminal an empty line ends too. A line that cannot be answered is refused
+/// in words, and the next one is read; the first such refusal's code is the answer.
+fn each_line(words: &str, sampling: &Sampling, each: &mut Each) -> Answer {
     let terminal = std::io::stdin().is_terminal();
-    let mut talk = Talk::new(model)?;
     if terminal {
-        match talk.template {
-            Some(_) => eprintln!("Say something; the model answers. An empty line ends."),
-            None => eprintln!("Write the beginning of a text; the model goes on. An empty line ends."),
-        }
+        eprintln!("{words}");
     }
     let mut input = std::io::stdin().lock();
     let (mut turn, mut code) = (0, 0);
@@ -70,7 +103,7 @@ pub fn talk(model: &Model, engine: &mut Engine, sampling: &Sampling, json: bool)
         }
         let sampling = Sampling { seed: sampling.seed.wrapping_add(turn), ..sampling.clone() };
         turn += 1;
-        if let Err(refusal) = text(bytes).and_then(|text| talk.answer(engine, &text, &sampling, json)) {
+        if let Err(refusal) = text(bytes).and_then(|text| each(&text, &sampling)) {
             eprintln!("error: line {number}: {refusal}");
             code = if code == 0 { refusal.code } else { code };
         }
@@ -105,84 +138,37 @@ fn text(bytes: Vec<u8>) -> Result<String, Refusal> {
     })
 }
 
-/// A talk with a model.
-struct Talk<'a> {
-    model: &'a Model,
-    /// The model's own; without one it goes on with texts.
-    template: Option<Template>,
-    /// What was said so far, as far as it leaves room for an answer.
-    messages: Vec<Message>,
-    stops: Vec<u32>,
-}
-
-impl<'a> Talk<'a> {
-    fn new(model: &'a Model) -> Result<Talk<'a>, Refusal> {
-        let template = Template::own(&model.folder, &model.tokenizer)?;
-        let stops = stops(&model.tokenizer, template.as_ref());
-        Ok(Talk { model, template, messages: Vec::new(), stops })
+fn answer(model: &Model, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
+    let prompt = encode(model, text)?;
+    if prompt.len() > LINE {
+        let detail = format!("it has {} tokens; chat lays itself out for lines of {LINE} at most", prompt.len());
+        return Err(Refusal::new("the line cannot be continued", detail, "give its end, or take generate"));
     }
-
-    /// What the model sees: a text, or the talk with this as its newest message. The oldest messages are forgotten where
-    /// they would leave no half of the context to answer in.
-    fn prompt(&mut self, text: &str) -> Result<Vec<u32>, Refusal> {
-        let Some(template) = &self.template else { return encode(self.model, text) };
-        let encoder = ChatEncoder::new(&self.model.tokenizer, template, Turns::All);
-        self.messages.push(Message::new(Role::User, text.to_string()));
-        loop {
-            let prompt = encoder.prompt(&Said::Messages(self.messages.clone()), None);
-            match prompt {
-                Ok(prompt) if prompt.len() > self.model.config.context / 2 && self.messages.len() > 2 => {
-                    self.messages.drain(..2);
-                }
-                Ok(prompt) => return Ok(prompt),
-                Err(refusal) => {
-                    self.messages.pop();
-                    return Err(refusal);
-                }
-            }
+    let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
+    let mut stream = model.tokenizer.stream();
+    let mut said = String::new();
+    let mut say = |part: String| {
+        if !json {
+            print!("{part}");
+            // A closed pipe ends the loop at the next read.
+            let _ = std::io::stdout().flush();
         }
+        said.push_str(&part);
+    };
+    if !json {
+        say(text.to_string());
     }
-
-    fn answer(&mut self, engine: &mut Engine, text: &str, sampling: &Sampling, json: bool) -> Result<(), Refusal> {
-        let prompt = self.prompt(text)?;
-        if prompt.len() > LINE {
-            self.messages.pop();
-            let detail = format!("it has {} tokens; chat lays itself out for lines of {LINE} at most", prompt.len());
-            return Err(Refusal::new("the line cannot be continued", detail, "give its end, or take generate"));
-        }
-        let mut stream = self.model.tokenizer.stream();
-        let mut said = String::new();
-        let mut say = |part: String| {
-            if !json {
-                print!("{part}");
-                // A closed pipe ends the loop at the next read.
-                let _ = std::io::stdout().flush();
-            }
-            said.push_str(&part);
-        };
-        if !json && self.template.is_none() {
-            say(text.to_string());
-        }
-        let ends = self.stops.clone();
-        let out = engine.generate(&[prompt], sampling, &ends, &mut |_, token| {
-            if !ends.contains(&token) {
-                say(stream.push(token));
-            }
+    let out = engine
+        .generate(&[prompt], sampling, &eos, &mut |_, token| {
+            say(stream.push(token));
             true
-        });
-        let out = out.map_err(|fault| {
-            self.messages.pop();
-            words(fault)
-        })?;
-        say(stream.finish());
-        if json {
-            println!("{}", serde_json::json!({"prompt": text, "text": said, "token_ids": out[0].tokens}));
-        } else {
-            println!();
-        }
-        if self.template.is_some() {
-            self.messages.push(Message::new(Role::Assistant, said));
-        }
-        Ok(())
+        })
+        .map_err(words)?;
+    say(stream.finish());
+    if json {
+        println!("{}", serde_json::json!({"prompt": text, "text": said, "token_ids": out[0].tokens}));
+    } else {
+        println!();
     }
+    Ok(())
 }

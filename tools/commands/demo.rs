@@ -34,7 +34,7 @@ pub struct Args {
     /// Pretrain on your text instead of climbing all stages in the little world
     #[arg(long, conflicts_with = "until")]
     pub text: Option<PathBuf>,
-    /// The last stage: pretrain, continued, finetune, instruct or dpo
+    /// The last stage: pretrain, continued, finetune, instruct, rank or dpo
     #[arg(long, value_parser = until)]
     pub until: Option<Kind>,
     /// Where run folders are made
@@ -186,11 +186,11 @@ fn talk(args: &Args, folder: &Path) -> Answer {
         eprintln!("talk to it: pleach chat {}", shell(&shown(folder)));
         return Ok(0);
     }
-    let model = Model::open(folder)?;
-    let sampling = Sampling { temperature: 0.6, max_tokens: 100, seed: args.seed, ..Sampling::default() };
-    let longest = super::chat::LINE.saturating_add(sampling.max_tokens);
-    let mut engine = model.generator(opened(&args.device)?, 1, longest).map_err(words)?;
-    super::chat::talk(&model, &mut engine, &sampling, false)
+    let threads = args.device.threads.to_string();
+    let device = ["--device", &args.device.device, "--threads", &threads];
+    let words = ["--temperature", "0.6", "--max-tokens", "100"].into_iter().chain(device);
+    let model = [std::ffi::OsStr::new("chat"), folder.as_os_str()];
+    super::chat::run(&super::chat::Args::parse_from(model.into_iter().chain(words.map(std::ffi::OsStr::new))))
 }
 
 /// Samples of a model that learned a person's text.
@@ -249,7 +249,7 @@ mod tests {
             let pipeline = pleach::pipeline::Pipeline::parse(&super::pipeline(&args, "demo")).expect("it parses");
             pipeline.stages.iter().map(|stage| stage.kind.name()).collect::<Vec<_>>()
         };
-        assert_eq!(stages(&[]), ["pretrain", "continued", "finetune", "instruct", "dpo"]);
+        assert_eq!(stages(&[]), ["pretrain", "continued", "finetune", "instruct", "rank", "dpo"]);
         assert_eq!(stages(&["--until", "finetune", "--minutes", "0.1"]), ["pretrain", "continued", "finetune"]);
         assert!(super::Args::try_parse_from(["demo", "--until", "bed"]).is_err());
         assert!(super::Args::try_parse_from(["demo", "--minutes", "0"]).is_err());

@@ -1,31 +1,70 @@
-//! `pleach eval`: loss and bits per byte of a model on a text.
+//! `pleach eval`: a model measured on a text, on records with answers, on questions with choices, on preferences.
 
-use super::generate::{DeviceArgs, opened};
+mod answers;
+mod preferences;
+mod questions;
+mod report;
+mod text;
+
+use super::generate::DeviceArgs;
 use super::{Answer, words};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use pleach::data::examples::{Choices, Kind, Loaded, Origin, survey};
+use pleach::data::mask::Limits;
+use pleach::data::records::{ReadOptions, Shape, detect, has_choices, holds_records};
+use pleach::data::template::{Source, Template};
 use pleach::model::Model;
-use pleach::runtime::engine::layout::POLICY;
 use pleach::runtime::fault::Refusal;
-use pleach::runtime::stage::{Row, Window};
+use pleach::runtime::model::config::Head;
 use std::path::PathBuf;
 
 /// `pleach eval`.
 #[derive(Parser)]
-#[command(
-    after_help = "Examples:\n  pleach eval runs/demo --data valid.txt\n  pleach eval model/ --data valid.txt --json"
-)]
+#[command(after_help = "What is measured goes by the file:\n  \
+        .txt, .md         one document: loss, perplexity, bits per byte\n  \
+        .jsonl, .json     texts: the same, each a document\n                    \
+        answers (prompt/completion, messages, alpaca ...): loss over the answers; with --metric\n                    \
+        exact_match, f1, rouge_l also of answers that are written greedily\n                    \
+        questions with choices (ARC, BBQ, MMLU, HellaSwag): multiple_choice\n                    \
+        preferences and rankings: preference_accuracy, of a reward model reward_accuracy\n\n\
+        Examples:\n  pleach eval runs/demo --data valid.txt --json\n  \
+        pleach eval model/ --data tasks.jsonl --metric loss --metric exact_match --max-tokens 64\n  \
+        pleach eval model/ --data arc.jsonl --limit 200\n  \
+        pleach eval model/ --data prompts.jsonl --metric win_rate --against before/ --reward rm/")]
 pub struct Args {
     /// A model folder, a run, or a checkpoint
     pub model: PathBuf,
-    /// A UTF-8 text: one document
+    /// A UTF-8 text, or a file of records
     #[arg(long)]
     pub data: PathBuf,
-    /// Tokens from one window's beginning to the next (default: the context)
+    /// What is measured; may be given several times
+    #[arg(long)]
+    pub metric: Vec<Metric>,
+    /// model, chatml, plain, a .jinja file, or the name of one of the model's templates (default: the model's own,
+    /// else ChatML, else plain; questions with choices take none unless this is given)
+    #[arg(long)]
+    pub template: Option<String>,
+    /// New tokens of an answer at most
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: usize,
+    /// Records that are taken at most, from the first on
+    #[arg(long)]
+    pub limit: Option<u64>,
+    /// Answers to show with their reference
+    #[arg(long, default_value_t = 0)]
+    pub samples: usize,
+    /// The model that is to be beaten, for win_rate
+    #[arg(long)]
+    pub against: Option<PathBuf>,
+    /// The reward model that judges, for win_rate
+    #[arg(long)]
+    pub reward: Option<PathBuf>,
+    /// Of a text: tokens from one window's beginning to the next (default: the context)
     #[arg(long)]
     pub stride: Option<usize>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Add the log-probability of each token to --json
+    /// Add the log-probability of each token of a text to --json
     #[arg(long, requires = "json")]
     pub logprobs: bool,
     /// One JSON document on stdout
@@ -33,91 +72,159 @@ pub struct Args {
     pub json: bool,
 }
 
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Metric {
+    /// Nats per token, perplexity, bits per byte
+    Loss,
+    /// The answer is the reference, blanks at both ends aside; and as SQuAD normalises both
+    ExactMatch,
+    /// F1 of the words in common (SQuAD)
+    F1,
+    /// F1 of the longest common subsequence of words (rouge-score without stemming)
+    RougeL,
+    /// The most likely choice is the right one: acc, and acc_norm by bytes
+    MultipleChoice,
+    /// A language model finds the better answer more likely: by the sum and by the mean of log-probabilities
+    PreferenceAccuracy,
+    /// A reward model scores the better answer higher
+    RewardAccuracy,
+    /// How often a reward model (--reward) prefers the answer to that of another model (--against)
+    WinRate,
+}
+
+impl Metric {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
-    let what = format!("could not evaluate on \"{}\"", args.data.display());
-    let bytes = std::fs::read(&args.data)
-        .map_err(|error| Refusal::new(what.clone(), error.to_string(), "name an existing text file"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let detail = format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to());
-        Refusal::new(what.clone(), detail, "convert it to UTF-8")
-    })?;
-    let model = Model::open(&args.model)?;
-    let tokens = model.tokenizer.encode_whole(&text)?;
-    if tokens.len() < 2 {
-        let detail = format!("it has {} tokens", tokens.len());
-        return Err(Refusal::new(what, detail, "a text of two tokens or more can be predicted"));
+    if !holds_records(&args.data) {
+        only(args, &[Metric::Loss], "a text")?;
+        return text::run(args);
     }
-    let context = model.config.context;
-    let stride = args.stride.unwrap_or(context);
-    if stride == 0 || stride > context {
-        let detail = format!("--stride {stride} with a context of {context}");
-        return Err(Refusal::new(what, detail, "give a stride from 1 to the context"));
+    if has_choices(&args.data).map_err(words)? {
+        only(args, &[Metric::MultipleChoice], "a file of questions with choices")?;
+        return questions::run(args);
     }
-    let rows = rows(&tokens, context, stride);
-    // A text below one context takes windows of its own length.
-    let context = context.min(tokens.len() - 1);
-    let mut engine = model.evaluator(opened(&args.device)?, context).map_err(words)?;
-    let (mut nats, mut count, mut bytes, mut list) = (0.0, 0u64, 0u64, Vec::new());
-    for part in rows.chunks(8) {
-        let window = Window::new(context, part.to_vec());
-        let numbers = engine.evaluate(POLICY, &window).map_err(words)?;
-        let targets = window.rows.iter().flat_map(|row| row.tokens[1..].iter().zip(&row.weights));
-        for ((&target, _), of) in targets.zip(&numbers).filter(|((_, weight), _)| **weight != 0.0) {
-            nats -= f64::from(of[0]);
-            count += 1;
-            bytes += model.tokenizer.byte_length(target) as u64;
-            list.push(of[0]);
+    let shape = detect(&args.data, &ReadOptions::default()).map_err(words)?.shape;
+    let found = format!("a file of {} records", shape.name());
+    match kind(shape) {
+        Some(Kind::Any) => {
+            only(args, &[Metric::Loss], &found)?;
+            text::run(args)
+        }
+        Some(Kind::Answers) if args.metric.contains(&Metric::WinRate) => {
+            only(args, &[Metric::WinRate], &format!("{found}, with win_rate alone,"))?;
+            preferences::win_rate(args)
+        }
+        Some(Kind::Answers) => {
+            only(args, &[Metric::Loss, Metric::ExactMatch, Metric::F1, Metric::RougeL], &found)?;
+            answers::run(args)
+        }
+        Some(Kind::Preferences) => {
+            only(args, &[Metric::Loss, Metric::PreferenceAccuracy, Metric::RewardAccuracy], &found)?;
+            preferences::run(args)
+        }
+        None if shape == Shape::Prompt && args.metric == [Metric::WinRate] => preferences::win_rate(args),
+        None => {
+            let detail = format!("\"{}\" is {found}", args.data.display());
+            let hint = "give texts, prompts with one answer, questions with choices, or preferences; prompts alone \
+                        serve for --metric win_rate";
+            Err(Refusal::new("there is nothing to measure by", detail, hint))
         }
     }
-    let loss = nats / count as f64;
-    let bits = nats / std::f64::consts::LN_2 / (bytes as f64).max(1.0);
-    if args.json {
-        let mut answer = serde_json::json!({
-            "loss": loss, "tokens": count, "perplexity": loss.exp(), "bits_per_byte": bits,
-        });
-        if args.logprobs {
-            answer["logprobs"] = serde_json::json!(list);
-        }
-        println!("{answer}");
-    } else {
-        println!("loss {loss:.4} nats per token over {count} tokens");
-        println!("perplexity {:.3}, {bits:.4} bits per byte", loss.exp());
-    }
-    Ok(0)
 }
 
-/// Windows that advance by `stride` and overlap so that each token but the first is predicted once.
-fn rows(tokens: &[u32], context: usize, stride: usize) -> Vec<Row> {
-    let mut out = Vec::new();
-    let mut predicted = 1;
-    let mut start = 0;
-    while predicted < tokens.len() {
-        let end = (start + context + 1).min(tokens.len());
-        let known = end - start - 1;
-        let weights = (0..known).map(|t| f32::from(u8::from(start + t + 1 >= predicted))).collect();
-        let tokens = tokens[start..end].to_vec();
-        out.push(Row { tokens, weights, segments: vec![0; known], key: out.len() as u64 });
-        predicted = end;
-        start += stride;
+/// What records of a shape serve for: [`Kind::Any`] are texts.
+fn kind(shape: Shape) -> Option<Kind> {
+    match shape {
+        Shape::Text => Some(Kind::Any),
+        Shape::Messages | Shape::Sharegpt | Shape::Alpaca | Shape::Completion | Shape::Question => Some(Kind::Answers),
+        Shape::Preference
+        | Shape::ImplicitPreference
+        | Shape::SharegptPreference
+        | Shape::AlpacaPreference
+        | Shape::Transcripts
+        | Shape::Ranking
+        | Shape::OasstTree
+        | Shape::Nectar
+        | Shape::Argilla
+        | Shape::LabelStudio => Some(Kind::Preferences),
+        Shape::Unpaired | Shape::SharegptUnpaired | Shape::AlpacaUnpaired | Shape::Prompt => None,
     }
-    out
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn each_token_but_the_first_is_predicted_once() {
-        let tokens: Vec<u32> = (0..103).collect();
-        for (context, stride) in [(10, 10), (10, 3), (200, 200), (102, 102), (7, 1)] {
-            let mut seen = vec![0; tokens.len()];
-            for row in super::rows(&tokens, context, stride) {
-                for t in (0..row.len()).filter(|&t| row.weights[t] != 0.0) {
-                    seen[row.tokens[t + 1] as usize] += 1;
-                }
-            }
-            assert_eq!(seen[0], 0);
-            assert!(seen[1..].iter().all(|&count| count == 1), "context {context}, stride {stride}: {seen:?}");
-        }
+/// Refuses a metric that this file does not serve for.
+fn only(args: &Args, known: &[Metric], found: &str) -> Result<(), Refusal> {
+    let Some(wrong) = args.metric.iter().find(|metric| !known.contains(metric)) else { return Ok(()) };
+    let names: Vec<String> = known.iter().map(|metric| metric.name()).collect();
+    let detail = format!("\"{}\" is {found}", args.data.display());
+    let hint = format!("it serves for {}", names.join(", "));
+    Err(Refusal::new(format!("{} cannot be measured on this file", wrong.name()), detail, hint))
+}
+
+/// Is a metric asked for, or one of the usual ones where none is?
+fn wanted(args: &Args, metric: Metric, usual: bool) -> bool {
+    if args.metric.is_empty() { usual } else { args.metric.contains(&metric) }
+}
+
+/// A language model, or a refusal that says what it is instead.
+fn language_model(path: &std::path::Path) -> Result<Model, Refusal> {
+    let model = Model::open(path)?;
+    if model.config.head == Head::Scalar {
+        let detail = "it has a scalar head: a reward model or a critic, which says no next token";
+        let hint = "name a language model; a reward model is measured with --metric reward_accuracy";
+        return Err(Refusal::new(format!("\"{}\" is no language model", path.display()), detail, hint));
     }
+    Ok(model)
+}
+
+/// A reward model, or a refusal that says what it is instead.
+fn reward_model(path: &std::path::Path) -> Result<Model, Refusal> {
+    let model = Model::open(path)?;
+    if model.config.head != Head::Scalar {
+        let detail = "it has no scalar head: a language model scores nothing";
+        let hint = "name a model that a reward stage has trained; a language model is measured with \
+                    --metric preference_accuracy";
+        return Err(Refusal::new(format!("\"{}\" is no reward model", path.display()), detail, hint));
+    }
+    Ok(model)
+}
+
+/// The template that was asked for, or that suits the model; without messages none: a text is followed as it stands.
+fn template(args: &Args, model: &Model, messages: bool) -> Result<Template, Refusal> {
+    if !messages {
+        return Template::new("no template", "", Vec::new());
+    }
+    let source = args.template.as_deref().map_or(Source::Suited, Source::parse);
+    let template = Template::load(&source, &model.folder, &model.tokenizer)?;
+    eprintln!("chat template: {}", template.origin());
+    Ok(template)
+}
+
+/// The records of the file, encoded; those that do not fit the model's context are left out, and refused above a limit.
+fn loaded(args: &Args, model: &Model, kind: Kind) -> Result<Loaded, Refusal> {
+    // What is only measured may lack a prompt or an end.
+    let limits = Limits { all: true, unended: true, ..Limits::of(model.config.context) };
+    let origins = vec![Origin::Path(args.data.display().to_string())];
+    let choices = Choices::new(kind, origins, &model.tokenizer, limits);
+    let choices = Choices {
+        share: 0.0,
+        root: PathBuf::new(),
+        template: args.template.as_deref().map_or(Source::Suited, Source::parse),
+        folder: Some(model.folder.clone()),
+        samples: 0,
+        most: args.limit,
+        ..choices
+    };
+    let loaded = survey(&choices, &mut |_| true).map_err(words)?;
+    loaded.figures.tally.verdict(&choices.limits)?;
+    for note in &loaded.notes {
+        eprintln!("{note}");
+    }
+    Ok(loaded)
 }

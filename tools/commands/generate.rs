@@ -2,6 +2,8 @@
 
 use super::{Answer, words};
 use clap::Parser;
+use pleach::data::mask::{ChatEncoder, Turns};
+use pleach::data::records::{Message, Role, Said};
 use pleach::model::Model;
 use pleach::runtime::device::Device;
 use pleach::runtime::device::choose::{Wish, choose, open};
@@ -16,7 +18,8 @@ const STREAMS: usize = 8;
 /// `pleach generate`.
 #[derive(Parser)]
 #[command(after_help = "Examples:\n  pleach generate runs/demo --prompt 'In spring'\n  \
-                        pleach generate model/ --prompt-file prompts.txt --temperature 0 --json")]
+                        pleach generate model/ --prompt-file prompts.txt --temperature 0 --json\n  \
+                        pleach generate model/ --chat --prompt 'Who grows tulips?'")]
 pub struct Args {
     /// A model folder, a run, or a checkpoint
     pub model: PathBuf,
@@ -26,6 +29,13 @@ pub struct Args {
     /// A file with one prompt a line
     #[arg(long)]
     pub prompt_file: Option<PathBuf>,
+    /// Ask each prompt as a person would in a chat: through the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// model, chatml, plain, a .jinja file, or the name of one of the model's templates (default: the model's own, else
+    /// ChatML, else plain)
+    #[arg(long, requires = "chat")]
+    pub template: Option<String>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
@@ -124,13 +134,12 @@ pub fn run(args: &Args) -> Answer {
         return Err(Refusal::new("there is nothing to continue", "no prompt was given", hint));
     }
     let model = Model::open(&args.model)?;
-    let tokens: Vec<Vec<u32>> = texts.iter().map(|text| encode(&model, text)).collect::<Result<_, _>>()?;
+    let (tokens, eos) = prompts(args, &model, &texts)?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0).saturating_add(sampling.max_tokens);
     let device = opened(&args.device)?;
     let mut engine = model.generator(device, STREAMS.min(texts.len()), longest).map_err(words)?;
-    let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let stream = texts.len() == 1 && !args.json;
-    if stream {
+    if stream && !args.chat {
         print!("{}", texts[0]);
     }
     let mut words_out = model.tokenizer.stream();
@@ -149,9 +158,12 @@ pub fn run(args: &Args) -> Answer {
         return Ok(0);
     }
     for ((text, prompt), generated) in texts.iter().zip(&tokens).zip(&out) {
-        let continuation = continuation(&model, prompt, &generated.tokens);
+        let continuation = match args.chat {
+            true => model.tokenizer.decode(&generated.tokens),
+            false => continuation(&model, prompt, &generated.tokens),
+        };
         if !args.json {
-            println!("{text}{continuation}\n");
+            println!("{text}{}{continuation}\n", if args.chat { "\n" } else { "" });
             continue;
         }
         let mut answer = serde_json::json!({
@@ -166,6 +178,19 @@ pub fn run(args: &Args) -> Answer {
         println!("{answer}");
     }
     Ok(0)
+}
+
+/// The prompts as the model sees them, and the tokens that end an answer.
+fn prompts(args: &Args, model: &Model, texts: &[String]) -> Result<(Vec<Vec<u32>>, Vec<u32>), Refusal> {
+    if !args.chat {
+        let tokens = texts.iter().map(|text| encode(model, text)).collect::<Result<_, _>>()?;
+        return Ok((tokens, model.tokenizer.eos().into_iter().collect()));
+    }
+    let template = super::chat::template(model, args.template.as_deref())?;
+    let encoder = ChatEncoder::new(&model.tokenizer, &template, Turns::Last);
+    let asked = |text: &String| Said::Messages(vec![Message::new(Role::User, text.as_str())]);
+    let tokens = texts.iter().map(|text| encoder.prompt(&asked(text), None)).collect::<Result<_, _>>()?;
+    Ok((tokens, encoder.stops()))
 }
 
 fn ended(ended: Ended) -> &'static str {

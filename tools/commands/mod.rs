@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod guardian;
+pub mod inspect;
 pub mod life;
 pub mod new;
 pub mod plan;

@@ -27,6 +27,8 @@ struct Plan {
     checkpoint_bytes: u64,
     seconds_about: Option<f64>,
     stages: Vec<Planned>,
+    /// Stages that can be planned only when another one is done.
+    later: Vec<String>,
 }
 
 /// What it says of one stage.
@@ -99,6 +101,7 @@ fn plan(launch: &Launch) -> Result<Plan, Refusal> {
         checkpoint_bytes: 12 * stages.iter().map(|stage| stage.parameters as u64).max().unwrap_or(0),
         seconds_about: left.sum(),
         stages,
+        later: launch.later(),
     })
 }
 
@@ -159,6 +162,9 @@ fn show(plan: &Plan) {
         println!("\n{}{done}", stage.stage);
         show_stage(stage, plan.vocabulary);
     }
+    for folder in &plan.later {
+        println!("\n{folder}\nlater        it is planned when the stage above it has collected what it learns from");
+    }
     println!();
     println!("disk         {} a checkpoint", bytes(plan.checkpoint_bytes));
     if let Some(all) = plan.seconds_about {
@@ -167,6 +173,9 @@ fn show(plan: &Plan) {
 }
 
 fn show_stage(plan: &Planned, vocabulary: usize) {
+    if plan.windows_per_epoch == 0 {
+        return println!("people       the model answers, and its answers are ranked; nothing is trained");
+    }
     println!(
         "model        {} parameters, vocabulary {vocabulary}, context {}",
         count(plan.parameters as f64),

@@ -188,7 +188,7 @@ fn act(store: &mut Store, args: &Args) -> Result<Option<(Value, String)>, Fault>
         return Ok(Some((value(serde_json::to_value(&done)), with_notes(text, &done.notes))));
     }
     if args.freeze {
-        let done = freeze(store, store.path().parent().unwrap_or(Path::new(".")))?;
+        let done = freeze(store, folder_of(store))?;
         let text = format!("{} rankings in {} (BLAKE3 {})", done.rankings, done.path.display(), done.hash);
         return Ok(Some((value(serde_json::to_value(&done)), text)));
     }
@@ -202,17 +202,22 @@ fn with_notes(text: String, notes: &[String]) -> String {
     notes.iter().fold(text, |text, note| format!("{text}\nnote: {note}"))
 }
 
+/// The folder of a store.
+fn folder_of(store: &Store) -> &Path {
+    let folder = store.path().parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Deletes a rater, and names the frozen files that still have their rankings.
 fn delete(store: &mut Store, name: &str) -> Result<(Value, String), Fault> {
     let answers = store.delete_rater(name)?;
     let mark = format!("\"rater\":{}", Value::from(name));
-    let folder = store.path().parent().unwrap_or(Path::new("."));
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let frozen = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let frozen = name.starts_with("rankings-") && name.ends_with(".jsonl");
-        frozen && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&mark))
-    });
+    let frozen =
+        std::fs::read_dir(folder_of(store)).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| {
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let frozen = name.starts_with("rankings-") && name.ends_with(".jsonl");
+            frozen && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&mark))
+        });
     let mut frozen: Vec<String> = frozen.map(|path| path.display().to_string()).collect();
     frozen.sort();
     let text = format!("deleted {name:?} with {answers} answers; their items are open again");

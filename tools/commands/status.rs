@@ -68,6 +68,8 @@ struct Standing {
     tokens_per_second: Option<f64>,
     seconds_left: Option<f64>,
     checkpoint: Option<String>,
+    /// What it collects, where its stage does.
+    collecting: Option<String>,
     trouble: Vec<String>,
 }
 
@@ -84,7 +86,10 @@ pub fn run(args: &Args) -> Answer {
     if !standing.stage.is_empty() {
         let of =
             if standing.stages.len() > 1 { format!(" (of {})", standing.stages.join(", ")) } else { String::new() };
-        println!("{} step {} of {}{of}", standing.stage, standing.step, standing.steps);
+        match &standing.collecting {
+            Some(what) => println!("{}: {} of {} {what}{of}", standing.stage, standing.step, standing.steps),
+            None => println!("{} step {} of {}{of}", standing.stage, standing.step, standing.steps),
+        }
     }
     let curves = Curves::of_last(&events);
     print!("{}", curve::draw(&curves.loss, &curves.eval, "loss (o = validation)"));
@@ -120,6 +125,7 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
         tokens_per_second: None,
         seconds_left: None,
         checkpoint: None,
+        collecting: None,
         trouble: Vec::new(),
     };
     let (mut paused, mut ended) = (None, None);
@@ -135,6 +141,7 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
                     (out.loss, out.eval_loss, out.bits_per_byte, out.best) = (None, None, None, None);
                 }
                 (out.stage, out.steps, out.step) = (name.clone(), *steps, *step);
+                out.collecting = None;
             }
             Event::Step { step, loss, tokens_per_second, step_time, .. } => {
                 (out.step, out.loss, out.tokens_per_second) = (*step, Some(*loss), Some(*tokens_per_second));
@@ -143,6 +150,10 @@ fn standing(folder: &Path, events: &[Event]) -> Standing {
             Event::Evaluated { watched: false, step, eval_loss, bits_per_byte, best, .. } => {
                 (out.eval_loss, out.bits_per_byte) = (Some(*eval_loss), Some(*bits_per_byte));
                 out.best = if *best { Some((*eval_loss, *step)) } else { out.best };
+            }
+            Event::Collecting { folder, have, want, what, .. } => {
+                (out.stage, out.step, out.steps) = (folder.clone(), *have, *want);
+                out.collecting = Some(what.clone());
             }
             Event::CheckpointSaved { saved } => out.checkpoint = Some(saved.name.clone()),
             Event::Paused { why } => paused = Some(why.clone()),

@@ -19,7 +19,7 @@ pub fn parts(events: &[Event]) -> Vec<Part> {
     let mut parts: Vec<Part> = vec![Part { folder: String::new(), events: Vec::new() }];
     let mut at = 0;
     for event in events {
-        if let Event::StageStarted { folder, .. } = event {
+        if let Event::StageStarted { folder, .. } | Event::Collecting { folder, .. } = event {
             at = parts.iter().position(|part| part.folder == *folder && part.folder != "").unwrap_or_else(|| {
                 parts.push(Part { folder: folder.clone(), events: Vec::new() });
                 parts.len() - 1
@@ -27,7 +27,8 @@ pub fn parts(events: &[Event]) -> Vec<Part> {
         }
         parts[at].events.push(event.clone());
     }
-    parts.retain(|part| part.events.iter().any(|event| matches!(event, Event::StageStarted { .. })));
+    let begun = |event: &Event| matches!(event, Event::StageStarted { .. } | Event::Collecting { .. });
+    parts.retain(|part| part.events.iter().any(begun));
     parts
 }
 

@@ -77,6 +77,7 @@ impl Live {
                 self.say(format!("step {step}: {prompt}|{}", text.chars().take(160).collect::<String>()));
             }
             Event::Changed { what } => self.say(format!("changed since this run began: {what}")),
+            Event::Collecting { stage, have, want, what, .. } => self.say(format!("{stage}: {have} of {want} {what}")),
             Event::Alarm { step, what } => self.say(format!("alarm at step {step}: {what}")),
             Event::Skipped { why, .. } => self.say(format!("skipped: {why}")),
             Event::Trouble { what, then } => self.say(format!("trouble: {what}; {then}")),

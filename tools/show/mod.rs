@@ -5,5 +5,6 @@ pub mod curves;
 pub mod ladder;
 pub mod live;
 pub mod report;
+pub mod samples;
 pub mod svg;
 pub mod words;

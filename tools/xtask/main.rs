@@ -1,5 +1,7 @@
-//! The development tasks: `cargo xtask test` is what CI runs, `torture` its long form, `bless` accepts golden files.
+//! The development tasks: `cargo xtask test` is what CI runs, `torture` its long form, `bless` accepts golden files,
+//! `browser` drives the ranking page.
 
+mod browser;
 mod needs;
 mod section;
 mod tally;
@@ -20,6 +22,9 @@ cargo xtask torture [--install] [--hardware] [NAME...]
     The same with PLEACH_TORTURE=1: the long form of the tests, for tables. Takes hours.
 cargo xtask bless [NAME...]
     Runs the tests with BLESS=1, which rewrites golden files; review them with `git diff`.
+cargo xtask browser [--install]
+    Drives the ranking page in headless Chromium: dragging, keys, crashes of the server, two raters, a blind comparison,
+    and axe on every view. Needs Node.js, npm (and with it the network, for two pinned packages) and Chromium.
 Exit codes: 0 all passed; 1 something failed; 2 usage.
 ";
 
@@ -49,15 +54,15 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--hardware" => found.hardware = true,
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
             task if found.task.is_empty() => match task {
-                "test" | "torture" | "bless" => found.task = task.to_string(),
+                "test" | "torture" | "bless" | "browser" => found.task = task.to_string(),
                 _ => {
-                    return Err(format!("unknown task {task}: it is one of test, torture, bless"));
+                    return Err(format!("unknown task {task}: it is one of test, torture, bless, browser"));
                 }
             },
             name => found.names.push(name.to_string()),
         }
     }
-    if found.task.is_empty() { Err("which task? test, torture or bless".to_string()) } else { Ok(found) }
+    if found.task.is_empty() { Err("which task? test, torture, bless or browser".to_string()) } else { Ok(found) }
 }
 
 /// Prints a line at once.
@@ -109,6 +114,11 @@ impl House {
     }
 
     fn run(&self, options: &Options) -> Vec<Outcome> {
+        if options.task == "browser" {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+            let build = self.cargo(&["build", "--package", "pleach-tools", "--bin", "pleach"]);
+            return browser::run(&self.root, &target, options.install, build);
+        }
         say("== needs");
         if let Err(why) = needs::check(options.install, self.gpu_required) {
             return vec![Outcome::of("needs", Some(why), Tally { failed: 1, ..Tally::default() })];

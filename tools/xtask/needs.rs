@@ -71,17 +71,10 @@ pub(crate) fn drivers() -> Drivers {
 }
 
 /// Checks everything, installs what is missing if told to, and says why the tests cannot begin, if they cannot.
-pub(crate) fn check(install: bool, gpu_required: bool) -> Result<(), String> {
+pub(crate) fn check(may_install: bool, gpu_required: bool) -> Result<(), String> {
     let mut missing: Vec<Need> = needs().into_iter().filter(|need| !need.found).collect();
-    if install && !missing.is_empty() {
-        for command in commands(&missing) {
-            say(&format!("installing: {}", command.join(" ")));
-            let status =
-                Command::new(&command[0]).args(&command[1..]).env("DEBIAN_FRONTEND", "noninteractive").status();
-            if !status.is_ok_and(|status| status.success()) {
-                return Err(format!("`{}` failed", command.join(" ")));
-            }
-        }
+    if may_install && !missing.is_empty() {
+        install(&missing)?;
         missing = needs().into_iter().filter(|need| !need.found).collect();
     }
     for need in &missing {
@@ -153,6 +146,30 @@ fn commands(missing: &[Need]) -> Vec<Vec<String>> {
         commands.push(of(&format!("{root}apt-get install -y --no-install-recommends {}", packages.join(" "))));
     }
     commands
+}
+
+/// Installs Debian packages.
+pub(crate) fn install_packages(packages: &[&'static str]) -> Result<(), String> {
+    let need = |package: &&'static str| Need {
+        what: package,
+        without: "",
+        found: false,
+        optional: false,
+        source: Source::Apt(package),
+    };
+    install(&packages.iter().map(need).collect::<Vec<_>>())
+}
+
+/// Runs the commands that install what is missing.
+fn install(missing: &[Need]) -> Result<(), String> {
+    for command in commands(missing) {
+        say(&format!("installing: {}", command.join(" ")));
+        let status = Command::new(&command[0]).args(&command[1..]).env("DEBIAN_FRONTEND", "noninteractive").status();
+        if !status.is_ok_and(|status| status.success()) {
+            return Err(format!("`{}` failed", command.join(" ")));
+        }
+    }
+    Ok(())
 }
 
 /// The first file of the folders whose name is wanted, folders in order, names sorted.

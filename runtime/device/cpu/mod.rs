@@ -2,6 +2,7 @@
 //!
 //! Work is cut by shape alone, so that the number of threads changes no bit. Ops without a fast version run their spec.
 
+mod adapter;
 mod attention;
 mod attention_backward;
 mod cache;

@@ -5,8 +5,8 @@ use pleach_shaders::spec::{Args, Call};
 use super::elementwise::no_need;
 use super::memory::{Need, Room};
 use super::{
-    attention, attention_backward, cache, elementwise, embed, gate, head, heads, matmul, noise, norms, optimizer,
-    reduce,
+    adapter, attention, attention_backward, cache, elementwise, embed, gate, head, heads, matmul, noise, norms,
+    optimizer, reduce,
 };
 
 /// A fast version of an op.
@@ -34,6 +34,9 @@ const FAST: &[Fast] = &[
     fast("attention.backward", attention_backward::backward, attention_backward::need),
     fast("attention.forward", attention::forward, attention::need),
     fast("cache.append", cache::append, no_need),
+    fast("dora.forward", adapter::dora_forward, no_need),
+    fast("dora.magnitude", adapter::magnitude, adapter::magnitude_need),
+    fast("dora.scales", adapter::scales, adapter::scales_need),
     fast("dropout.backward", noise::dropout, no_need),
     fast("dropout.forward", noise::dropout, no_need),
     fast("embed.backward", embed::backward, no_need),
@@ -46,6 +49,9 @@ const FAST: &[Fast] = &[
     fast("head_norm.forward", heads::norm_forward, no_need),
     fast("layer_norm.backward", norms::layer_backward, norms::layer_need),
     fast("layer_norm.forward", norms::layer_forward, no_need),
+    fast("matmul.columns", adapter::columns, no_need),
+    fast("matmul.columns_dw", adapter::columns_dw, no_need),
+    fast("matmul.columns_dx", adapter::columns_dx, no_need),
     fast("matmul.dw", matmul::dw, no_need),
     fast("matmul.dx", matmul::dx, no_need),
     fast("matmul.forward", matmul::forward, matmul::forward_need),

@@ -5,6 +5,7 @@
 
 pub mod gpt2;
 pub mod llama;
+pub mod peft;
 
 use super::config::{FeedForward, Head, ModelConfig, Norm, Positions};
 use super::weights::{WeightSpec, specs};

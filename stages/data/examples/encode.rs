@@ -6,6 +6,8 @@ use crate::data::records::{Completion, Record, Said};
 use crate::data::template::{Source, Template};
 use crate::data::tokenizer::Tokenizer;
 use pleach_runtime::fault::Refusal;
+use serde_json::{Map, Value};
+use std::path::Path;
 
 /// What becomes of a record.
 pub(super) enum Made {
@@ -28,11 +30,18 @@ pub(super) struct Chat<'a> {
 impl<'a> Chat<'a> {
     /// The template that was chosen.
     pub(super) fn new(choices: &Choices<'a>, tokenizer: &'a Tokenizer) -> Result<Chat<'a>, Refusal> {
-        let nowhere = std::path::PathBuf::new();
-        let folder = choices.folder.as_ref().unwrap_or(&nowhere);
-        let found = match (choices.kind, &choices.template) {
-            (Kind::Any, Source::Model) => Template::suited(folder, tokenizer),
-            (_, chosen) => Template::load(chosen, folder, tokenizer),
+        let found = match (&choices.folder, &choices.template) {
+            (Some(folder), chosen) => Template::load(chosen, folder, tokenizer),
+            (None, Source::Model | Source::Chatml) => Template::chatml(tokenizer),
+            (None, Source::Suited) => Template::chatml(tokenizer).or_else(|_| Template::plain(tokenizer)),
+            (None, Source::Plain) => Template::plain(tokenizer),
+            (None, Source::File(path)) => {
+                Template::load(&choices.template, path.parent().unwrap_or(Path::new("")), tokenizer)
+            }
+            (None, Source::Named(name)) => {
+                let hint = "name a model, or use \"chatml\", \"plain\" or a .jinja file";
+                Err(Refusal::new(format!("there is no chat template \"{name}\""), "there is no model", hint))
+            }
         };
         let (template, lacking) = match found {
             Ok(template) => (template, None),
@@ -58,7 +67,8 @@ impl<'a> Chat<'a> {
         }
         let encoder = ChatEncoder::new(self.tokenizer, &self.template, choices.turns);
         let one = |answer: Encoded| {
-            Ok(Made::Example(Example { prompt, answers: vec![answer], ranks: vec![1], margin: None }))
+            let (answers, flags) = (vec![answer], vec![Vec::new()]);
+            Ok(Made::Example(Example { prompt, answers, ranks: vec![1], flags, margin: None }))
         };
         match record {
             Record::Text(text) if choices.kind == Kind::Any => {
@@ -79,7 +89,8 @@ impl<'a> Chat<'a> {
             Record::Pair(it) => {
                 let pair = encoder.pair(&it)?;
                 let answers = vec![pair.chosen, pair.rejected];
-                Ok(Made::Example(Example { prompt, answers, ranks: vec![1, 2], margin: it.margin }))
+                let flags = vec![Vec::new(); 2];
+                Ok(Made::Example(Example { prompt, answers, ranks: vec![1, 2], flags, margin: it.margin }))
             }
             Record::Ranked(it) => {
                 let answer = |said: &Said| {
@@ -87,10 +98,22 @@ impl<'a> Chat<'a> {
                     encoder.completion(&Completion { prompt, completion, tools: None })
                 };
                 let answers = it.completions.iter().map(|one| answer(&one.said)).collect::<Result<_, _>>()?;
-                Ok(Made::Example(Example { prompt, answers, ranks: it.ranks.clone(), margin: None }))
+                let flags = it.completions.iter().map(|one| marked(&one.flags)).collect();
+                Ok(Made::Example(Example { prompt, answers, ranks: it.ranks.clone(), flags, margin: None }))
             }
         }
     }
+}
+
+/// The names of the flags that somebody set: true, a number but 0, or words other than "no" and "false".
+fn marked(flags: &Map<String, Value>) -> Vec<String> {
+    let is_set = |value: &Value| match value {
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
+        Value::String(text) => !["", "no", "false"].contains(&text.to_lowercase().as_str()),
+        _ => false,
+    };
+    flags.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone()).collect()
 }
 
 /// Refuses a record that this kind does not learn from.
@@ -105,7 +128,11 @@ fn suits(record: &Record, choices: &Choices) -> Result<(), Refusal> {
         (Kind::Answers, Record::Text(_)) if choices.limits.all => Ok(()),
         (Kind::Answers, Record::Text(_)) => {
             let detail = "texts have no prompt: every token would be learnt";
-            Err(Refusal::new(what, detail, format!("{answers}; texts are for pretraining, unless you write texts = true")))
+            Err(Refusal::new(
+                what,
+                detail,
+                format!("{answers}; texts are for pretraining, unless you write texts = true"),
+            ))
         }
         (Kind::Answers, Record::Pair(_) | Record::Ranked(_)) => {
             Err(Refusal::new(what, "preferences, where answers are wanted", format!("{answers}; {preferences}")))

@@ -4,10 +4,11 @@ use super::encode::{Chat, Made};
 use super::{Choices, Example, Kind, Loaded, Origin, divide};
 use crate::data::inspect::Inspector;
 use crate::data::mask::Tally;
-use crate::data::records::{Place, Reading, Record, Shape, read};
+use crate::data::records::{Place, ReadOptions, Reading, Record, Shape, read};
 use crate::data::source;
 use pleach_runtime::fault::{Fault, FaultKind, Refusal};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Ids that are held in memory at most: 5 bytes each.
 const MOST_IDS: u64 = 1 << 29;
@@ -40,28 +41,34 @@ impl<'a, 'b> Work<'a, 'b> {
     /// Reads what is trained on.
     pub(super) fn train(&mut self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<(), Fault> {
         let choices = self.choices;
-        each(choices, &choices.train, &mut |name, reading, record| {
+        let enough = |records: u64| choices.most.is_some_and(|most| records >= most);
+        let outcome = each(choices, &choices.train, &mut |name, reading, record| {
             if let Some(reading) = reading {
                 self.inspector.file(name, reading);
             }
             let Some((place, record)) = record else { return Ok(()) };
+            if enough(self.records) {
+                return Err(Fault::new(FaultKind::Stopped, "as many records as were wanted"));
+            }
             self.asked(go_on)?;
             let place = spot(name, &place);
             self.inspector.record(&place, &record);
-            let example = match self.made(&place, record)? {
-                Some(Made::Example(example)) => example,
-                Some(Made::Unmasked(tokens)) => {
-                    self.inspector.unmasked(tokens);
-                    return Ok(());
+            match self.made(&place, record)? {
+                Some(Made::Example(mut example)) => {
+                    let answers = std::mem::take(&mut example.answers);
+                    if let Some(answers) = self.inspector.encoded(&place, answers) {
+                        self.keep(Example { answers, ..example }, true)?;
+                    }
                 }
-                None => return Ok(()),
-            };
-            let Example { prompt, answers, ranks, margin } = example;
-            if let Some(answers) = self.inspector.encoded(&place, answers) {
-                self.keep(Example { prompt, answers, ranks, margin }, true)?;
+                Some(Made::Unmasked(tokens)) => self.inspector.unmasked(tokens),
+                None => {}
             }
             Ok(())
-        })
+        });
+        match outcome {
+            Err(fault) if fault.kind == FaultKind::Stopped && enough(self.records) => Ok(()),
+            other => other,
+        }
     }
 
     /// Reads what is only measured, where it was named.
@@ -72,10 +79,10 @@ impl<'a, 'b> Work<'a, 'b> {
             self.asked(go_on)?;
             let place = spot(name, &place);
             self.inspector.evaluation(&place, &record);
-            if let Some(Made::Example(example)) = self.made(&place, record)? {
-                let Example { prompt, answers, ranks, margin } = example;
+            if let Some(Made::Example(mut example)) = self.made(&place, record)? {
+                let answers = std::mem::take(&mut example.answers);
                 if let Some(answers) = self.held.take_all(answers, &choices.limits) {
-                    self.keep(Example { prompt, answers, ranks, margin }, false)?;
+                    self.keep(Example { answers, ..example }, false)?;
                 }
             }
             Ok(())
@@ -168,6 +175,25 @@ fn each(choices: &Choices, origins: &[Origin], sink: &mut Each) -> Result<(), Fa
     Ok(())
 }
 
+/// Reads all records of some origins, whatever their shape, in order.
+///
+/// # Errors
+/// A refusal for the first record that does not fit; what `sink` answers.
+pub fn visit(origins: &[Origin], root: &Path, sink: &mut dyn FnMut(Record) -> Result<(), Fault>) -> Result<(), Fault> {
+    let options = ReadOptions::default();
+    for origin in origins {
+        match origin {
+            Origin::Path(path) => {
+                for file in source::files(path, root)? {
+                    read(&file, &options, &mut |_, record| sink(record))?;
+                }
+            }
+            Origin::Lines { name, lines } => drop(in_memory(name, lines, &mut |_, record| sink(record))?),
+        }
+    }
+    Ok(())
+}
+
 /// Records in memory: what [`read`] does with a file.
 fn in_memory(
     name: &str,
@@ -202,7 +228,7 @@ fn spot(name: &str, place: &Place) -> String {
 }
 
 /// The key of a record's prompt: of what is given, without regard to blanks and capitals; a text's is all of it.
-fn key(record: &Record) -> u64 {
+pub fn key(record: &Record) -> u64 {
     let given = record.given();
     let words = if given.trim().is_empty() { record.words() } else { given };
     let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();

@@ -148,7 +148,7 @@ fn answer(map: &Object, choices: &[String], labels: &[String]) -> Result<usize, 
         // A choice may itself be a number or a letter: then its text decides.
         true if value.is_string() => by_text().or_else(by_letter).or_else(by_index),
         true => by_index(),
-        false => by_label.or_else(by_text),
+        false => by_label.or_else(by_text).or_else(|| if value.is_number() { by_index() } else { None }),
     };
     let expected = match labels {
         [] => format!("an index from 0 to {}, a letter from A on, or the text of a choice", choices.len() - 1),

@@ -70,6 +70,15 @@ impl Ranked {
     }
 }
 
+impl super::Pair {
+    /// The pair as a ranking of two.
+    pub fn into_ranked(self) -> Ranked {
+        let answer =
+            |id: &str, said| Answer { id: id.into(), said, flags: Map::new(), comment: None, origin: Value::Null };
+        plain(self.prompt, vec![answer("chosen", self.chosen), answer("rejected", self.rejected)], vec![1, 2])
+    }
+}
+
 /// Numbers of any kind to ranks: the smaller the better, equal ones share.
 pub(super) fn ranks_of(scores: &[f64]) -> Vec<u32> {
     scores.iter().map(|score| 1 + scores.iter().filter(|other| *other < score).count() as u32).collect()

@@ -207,6 +207,11 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Whether a file holds records with fields, by its name: `.jsonl`, `.ndjson` or `.json`, also packed.
+pub fn holds_records(path: &Path) -> bool {
+    matches!(shape(path), Some(Packed::Json | Packed::JsonLines))
+}
+
 /// Whether a file is plain text by its name.
 pub(super) fn is_text(path: &Path) -> bool {
     shape(path) == Some(Packed::Text)

@@ -15,6 +15,8 @@ pub enum Source {
     /// The model folder's own, else the built-in ChatML.
     #[default]
     Model,
+    /// The model folder's own, else ChatML, else the plain one: for talking and measuring.
+    Suited,
     /// The model folder's template of this name, such as `tool_use`.
     Named(String),
     /// The built-in ChatML.
@@ -46,9 +48,17 @@ impl Template {
     /// As [`Template::load`].
     pub fn suited(folder: &Path, tokenizer: &Tokenizer) -> Result<Template, Refusal> {
         match Template::load(&Source::Model, folder, tokenizer) {
-            Err(_) if !has_own(folder)? => Template::plain(tokenizer),
+            Err(_) if !Template::is_in(folder)? => Template::plain(tokenizer),
             found => found,
         }
+    }
+
+    /// Whether a model's folder has a default template of its own.
+    ///
+    /// # Errors
+    /// A refusal where its `tokenizer_config.json` cannot be read.
+    pub fn is_in(folder: &Path) -> Result<bool, Refusal> {
+        Ok(folder.join("chat_template.jinja").is_file() || named(&config(folder)?, "default").is_some())
     }
 
     /// The built-in ChatML for a tokenizer. Where the tokenizer begins every text with BOS, so does the template: the
@@ -83,17 +93,6 @@ impl Template {
         Template::new("plain (built in)", PLAIN, of_tokenizer(tokenizer))
     }
 
-    /// The default template of a model's folder; none where it has none of its own.
-    ///
-    /// # Errors
-    /// As [`Template::load`].
-    pub fn own(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Template>, Refusal> {
-        match has_own(folder)? {
-            true => Template::load(&Source::Model, folder, tokenizer).map(Some),
-            false => Ok(None),
-        }
-    }
-
     /// The template that is meant, for the model in `folder`.
     ///
     /// In a folder `chat_template.jinja` goes before `tokenizer_config.json`; a named template stands in
@@ -105,6 +104,7 @@ impl Template {
         let name = match source {
             Source::Chatml => return Template::chatml(tokenizer),
             Source::Plain => return Template::plain(tokenizer),
+            Source::Suited => return Template::suited(folder, tokenizer),
             Source::File(path) => {
                 let specials = specials(&config(folder)?, tokenizer);
                 return Template::new(&shown(path), &text(path)?, specials);
@@ -133,11 +133,6 @@ impl Template {
             (None, _) => Err(missing(folder, name, &config)),
         }
     }
-}
-
-/// Whether a model's folder has a default template of its own.
-fn has_own(folder: &Path) -> Result<bool, Refusal> {
-    Ok(folder.join("chat_template.jinja").is_file() || named(&config(folder)?, "default").is_some())
 }
 
 fn shown(path: &Path) -> String {

@@ -1,7 +1,8 @@
 //! The ladder's recipe: what each stage of the demo learns from the little world, how much of it, and how fast.
 //!
-//! Found by trying, on the cpu device; how the figures came out stands at [`RUNGS`]. Shares are of tokens; a mixture is
-//! written as so many documents of each material of the training side ([`Rung::excerpts`]).
+//! Found by trying, on the cpu device; what was seen stands at [`RUNGS`] and [`RANKED`]. Shares are of tokens; a
+//! mixture is written as so many documents of each material of the training side ([`Rung::excerpts`]). `cargo bench
+//! --bench ladder` climbs it on a bare engine and judges the model after each stage.
 
 use super::{Excerpt, Material};
 
@@ -47,6 +48,11 @@ impl Rung {
 }
 
 /// The first four stages. They are followed by [`RANKED`].
+///
+/// Seen with world, weights and orders of seed 1: pretraining ends at 0.0991 bits per byte of unseen stories with 24 %
+/// of the cloze (chance is 25 %); continued pretraining at 0.0995 (0.3 % worse) with 78 %. In trials of 1.0 to 1.3
+/// million tokens with a replay of 0.1, 0.25 and 0.5 the stories came out 15, 6 and 3.5 % worse: the replay is the
+/// lever. Notes are read to the letter in 89 % of unseen records after 0.7 million tokens, in 100 % after 0.9.
 pub const RUNGS: [Rung; 4] = [
     Rung {
         stage: "pretrain",
@@ -57,7 +63,7 @@ pub const RUNGS: [Rung; 4] = [
         learning_rate: 4e-3,
         floor: 0.1,
     },
-    // The replay is what holds the stories, and the rate that falls to nothing.
+    // The replay holds the stories, and so does a rate that falls to nothing.
     Rung {
         stage: "continued",
         mix: &[(Material::Manuals, 0.4), (Material::Stories, 0.6)],
@@ -70,7 +76,7 @@ pub const RUNGS: [Rung; 4] = [
     Rung {
         stage: "finetune",
         mix: &[(Material::Notes, 0.75), (Material::Stories, 0.15), (Material::Manuals, 0.1)],
-        tokens: 0.7e6,
+        tokens: 1.1e6,
         first: 20_000_000,
         batch: 16,
         learning_rate: 2e-3,
@@ -104,7 +110,8 @@ pub struct Ranked {
     pub samples: usize,
     /// At this temperature.
     pub temperature: f32,
-    /// DPO's strength of the hold to the reference: below 0.5 the model begins to refuse look-alikes too.
+    /// DPO's hold to the reference. In a trial with 1500 prompts 0.1 took the answered look-alikes from 100 % to 58 %,
+    /// 0.5 to 90 %, with harmful answers from 32 % to 0 and to 5 %.
     pub beta: f64,
     /// Pairs of a window; each pair is learned once.
     pub batch: usize,

@@ -11,7 +11,7 @@ use pleach_runtime::fault::Refusal;
 use serde_json::{Value, json};
 
 /// Of a hundred learned answers to prompts that tempt, so many give in: what the last stage is there to unlearn.
-pub const NAIVE: usize = 60;
+const NAIVE: usize = 60;
 
 /// Answers to each prompt that preferences rank.
 const RANKED: usize = 4;
@@ -33,7 +33,7 @@ pub enum Material {
     Notes,
     /// Dialogues of many kinds of instruction: `{"messages"}`.
     Instructions,
-    /// Prompts of preference with an answer, [`NAIVE`] in a hundred naive, the others good: `{"messages"}`.
+    /// Prompts of preference with an answer, three in five naive, the others good: `{"messages"}`.
     Answers,
     /// Prompts to sample completions of, harmful ones and look-alikes among them: `{"prompt"}`.
     Prompts,

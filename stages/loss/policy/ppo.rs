@@ -288,7 +288,8 @@ fn add_policy(out: &mut Clipped, batch: &Minibatch, options: &Ppo) -> f64 {
     }
     out.metrics.push(metric("policy/approxkl_avg", 0.5 * moved * share));
     out.metrics.push(metric("policy/clipfrac_avg", cut as f64 * share));
-    out.metrics.push(metric("val/ratio", ratios * share));
+    // Divided, not multiplied: of ratios of exactly 1, the mean is exactly 1.
+    out.metrics.push(metric("val/ratio", ratios / batch.policy.len() as f64));
     loss * share
 }
 

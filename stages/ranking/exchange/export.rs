@@ -55,8 +55,9 @@ pub fn export(store: &Store, format: Format, path: &Path) -> Result<Exported, Fa
         Format::LabelStudio => format!("{}\n", Value::Array(records.clone())),
         _ => records.iter().map(|record| format!("{record}\n")).collect(),
     };
-    replace(&Disk, path, text.as_bytes())?;
-    Ok(Exported { path: path.to_path_buf(), records: records.len() as u64, notes })
+    let path = std::path::absolute(path).map_err(|error| Fault::disk("find", path, &error))?;
+    replace(&Disk, &path, text.as_bytes())?;
+    Ok(Exported { path, records: records.len() as u64, notes })
 }
 
 /// The completion of an id.

@@ -20,9 +20,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Longest body of a request, in bytes: nine comments, a better answer and room.
 pub(super) const BODY: usize = 1 << 20;
+
+/// Tries for the lock, 20 ms apart: whoever looks for the page holds it for a moment.
+const PATIENCE: u32 = 10;
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
@@ -57,7 +61,7 @@ impl Page {
     /// # Errors
     /// A refusal where another process serves it, or the port is taken; a fault of the disk.
     pub fn start(store: &mut Store, options: &PageOptions) -> Result<PageHandle, Fault> {
-        let lock = take_lock(store.path())?;
+        let lock = take_lock(store.path(), PATIENCE)?;
         let listener = listen(store, options.port)?;
         let port = listener.local_addr().map_err(|error| cannot("find the port of", &error))?.port();
         store.set("port", &port.to_string())?;
@@ -79,7 +83,7 @@ impl Page {
 
     /// The port on which another process serves the page of a store now.
     pub fn find(store: &Store) -> Result<Option<u16>, Fault> {
-        match take_lock(store.path()) {
+        match take_lock(store.path(), 1) {
             Ok(_) => Ok(None),
             Err(fault) if fault.refusal.is_some() => Ok(store.get("port")?.and_then(|port| port.parse().ok())),
             Err(fault) => Err(fault),
@@ -150,21 +154,23 @@ fn cannot(doing: &str, error: &std::io::Error) -> Fault {
 }
 
 /// The lock that says who serves the page of a store; the system lets go of it when the process ends.
-fn take_lock(store: &Path) -> Result<File, Fault> {
+fn take_lock(store: &Path, tries: u32) -> Result<File, Fault> {
     let mut name = store.as_os_str().to_owned();
     name.push(".page");
     let path = PathBuf::from(name);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| Fault::disk("open", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let detail = format!("another process serves {}", store.display());
-            let hint = "`pleach rank` gives an address of it, or end that process";
-            Err(Refusal::new("could not serve the ranking page", detail, hint).into())
+    for left in (0..tries).rev() {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if left > 0 => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(Fault::disk("lock", &path, &error)),
         }
-        Err(TryLockError::Error(error)) => Err(Fault::disk("lock", &path, &error)),
     }
+    let detail = format!("another process serves {}", store.display());
+    let hint = "`pleach rank` gives an address of it, or end that process";
+    Err(Refusal::new("could not serve the ranking page", detail, hint).into())
 }
 
 /// Listens on the port asked for; else on the one of last time, so that a page that is still open finds its server

@@ -23,12 +23,10 @@ pub(super) struct Visitor {
 #[derive(Clone, Copy)]
 pub enum Does {
     /// Gives a file of the page: its media type and text.
-    #[allow(private_interfaces, reason = "tests walk the table and look at no contents")]
     File(&'static str, &'static str),
     /// Exchanges the word of an invitation for a cookie.
     Login,
     /// Answers a rater.
-    #[doc(hidden)]
     Rater(Ask),
 }
 

@@ -24,7 +24,7 @@ const STORIES: u64 = 1 << 40;
 pub fn models(pipeline: &Pipeline, run: &Path) -> Vec<(Kind, PathBuf)> {
     let folder = |(at, kind): (usize, Kind)| run.join(format!("stages/{:02}-{}/model", at + 1, kind.name()));
     let kinds = pipeline.stages.iter().map(|stage| stage.kind).enumerate();
-    let speaking = kinds.filter(|(_, kind)| recipe::KINDS.contains(kind));
+    let speaking = kinds.filter(|(_, kind)| kind.hands_on());
     speaking.map(|(at, kind)| (kind, folder((at, kind)))).collect()
 }
 

@@ -10,7 +10,7 @@ use pleach::pipeline::Kind;
 pub const MINUTES: f64 = 15.0;
 
 /// The kinds of the ladder, from the bottom up.
-pub const KINDS: [Kind; 5] = [Kind::Pretrain, Kind::Continued, Kind::Finetune, Kind::Instruct, Kind::Dpo];
+pub const KINDS: [Kind; 6] = [Kind::Pretrain, Kind::Continued, Kind::Finetune, Kind::Instruct, Kind::Rank, Kind::Dpo];
 
 /// The whole ladder, or as much of it as was asked for.
 pub fn ladder(args: &Args, name: &str) -> String {
@@ -26,7 +26,10 @@ pub fn ladder(args: &Args, name: &str) -> String {
         out.push_str(&stage(rung, scale, args.seed));
     }
     if wanted > RUNGS.len() {
-        out.push_str(&preferences(scale, args.seed));
+        out.push_str(&ranking(scale, args.seed));
+    }
+    if wanted > RUNGS.len() + 1 {
+        out.push_str(&preferences());
     }
     out
 }
@@ -91,15 +94,26 @@ fn stage(rung: &Rung, scale: f64, seed: u64) -> String {
     )
 }
 
-/// The last stage: rankings of the simulated rater, who says that it is one.
-fn preferences(scale: f64, seed: u64) -> String {
+/// The model's own answers, in the order of a rater who says that it is none of people.
+fn ranking(scale: f64, seed: u64) -> String {
     let count = (RANKED.prompts as f64 * scale).ceil() as u64;
-    let ranked = Excerpt { material: Material::Preferences, seed, first: RANKED.first, count };
+    let prompts = Excerpt { material: Material::Prompts, seed, first: RANKED.first, count };
     format!(
-        "\n# Which of several answers is better, by a simulated rater: truthful, safe, unbiased, polite; wrong one time in \
-         ten.\n[[stage]]\nkind = \"dpo\"\ndata = {}\nvalid = 0.02\nepochs = 1.0\nbatch = {}\nlearning_rate = {:?}\nfloor = 0.05\n\
+        "\n# The model answers prompts, and a simulated rater ranks: truthful, safe, unbiased, polite; wrong one time in \
+         ten.\n# With rater = \"people\" the run opens the ranking page instead.\n[[stage]]\nkind = \"rank\"\ndata = {}\n\
+         rater = \"simulated\"\ncompletions = {}\ncompletion_tokens = 40\ntemperature = {:?}\ntop_p = 1.0\n",
+        list(&[prompts]),
+        RANKED.samples,
+        RANKED.temperature,
+    )
+}
+
+/// What is learned from the rankings.
+fn preferences() -> String {
+    format!(
+        "\n# The better answer of each pair rather than the worse one, held to the model that gave them.\n[[stage]]\n\
+         kind = \"dpo\"\ndata = \"rankings\"\nvalid = 0.02\nepochs = 1.0\nbatch = {}\nlearning_rate = {:?}\nfloor = 0.05\n\
          beta = {:?}\nbeta2 = 0.95\nweight_decay = 0.1\nsave_minutes = 1.0\nprompts = [{}, {}]\nsample_tokens = 48\n",
-        list(&[ranked]),
         RANKED.batch,
         RANKED.learning_rate,
         RANKED.beta,

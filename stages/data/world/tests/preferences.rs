@@ -197,6 +197,6 @@ fn answers_are_short_and_seeds_decide() {
             format!("{:?} {} {answers:?} {ranking:?}", prompt.class, prompt.text)
         })
     };
-    assert_eq!(hash(lines(Side::Seen)), "a5602ebfa42aff78");
-    assert_eq!(hash(lines(Side::Unseen)), "bba3a89d4efd7bee");
+    let hashes = [Side::Seen, Side::Unseen].map(|side| hash(lines(side)));
+    assert_eq!(hashes, ["3600b125556a8771", "bc9fad3df5d58a3f"]);
 }

@@ -58,7 +58,7 @@ export function makeCard(completion, number, flags, answer, does) {
         button(`Take the rank of ${letter} away (0)`, "\u00d7", () => does.unrank(letter)),
     );
     const place = make("button", { type: "button", className: "small place" }, "Rank next");
-    place.setAttribute("aria-label", `Rank ${letter} next (Space)`);
+    place.setAttribute("aria-label", `Rank next: ${letter} (Space)`);
     place.addEventListener("click", () => does.better(letter));
     const key = make("kbd", { title: `Key ${number}` }, String(number));
     const tools = make("span", { className: "tools" }, place, moves, flagButton, commentButton);

@@ -94,9 +94,9 @@ export class Keeper {
         this.waiting = null;
         if (this.over) return;
         try {
-            const away = (gone) => this.tell(gone ? "away" : "saving");
+            const away = (gone) => this.tell(gone ? "away" : "back");
             await insist("/api/draft", { assignment: this.assignment, revision, answer }, away);
-            if (this.waiting === null) this.tell("saved");
+            this.tell(this.waiting === null ? "saved" : "saving");
         } catch (error) {
             this.tell("refused", error);
         }

@@ -19,9 +19,11 @@ let keeper = null;
 let past = [];
 let future = [];
 let focused = null;
+let laid = ""; // the order that the page shows
 let looked = 0; // milliseconds that the item was looked at
 let since = null;
 let busy = false;
+let gone = false; // the server does not answer
 
 const letters = () => task.completions.map((one) => one.letter);
 const blind = () => site.mode === "blind";
@@ -45,12 +47,15 @@ function seconds() {
 }
 
 function kept(state, error) {
-    const words = { saving: "Saving ...", saved: "All changes are saved", sending: "Sending ...", away: "Kept in this browser", refused: "" };
+    // A change made while the server is away is not being saved there.
+    if (gone && state === "saving") return;
+    gone = state === "away";
+    const words = { saving: "Saving ...", back: "Saving ...", saved: "All changes are saved", sending: "Sending ...", away: "Kept in this browser", refused: "" };
     $("kept").textContent = words[state];
     $("kept").className = `kept ${state}`;
     if (state === "away") trouble("The server does not answer. Go on: what you do is kept in this browser and sent when it is back.");
     else if (state === "refused") trouble(`${error.words.what}: ${error.words.detail}. ${error.words.hint}.`);
-    else trouble(null);
+    else if (state === "saved") trouble(null);
 }
 
 /** Takes over a change: kept here, on the server, and undoable. */
@@ -108,10 +113,14 @@ function show() {
     const active = document.activeElement;
     for (const [letter, card] of cards) {
         const place = placeOf(order, letter);
-        card.show(answer, place < 0 || blind() ? "" : ORDINALS[rankOf(order, place)]);
+        const equal = place >= 0 && order.groups[place].length > 1 ? ", equal" : "";
+        card.show(answer, place < 0 || blind() ? "" : ORDINALS[rankOf(order, place)] + equal);
     }
+    // Cards that stay are not touched: somebody may be writing in one.
+    const layout = JSON.stringify(order);
     if (blind()) showBlind();
-    else showGroups();
+    else if (layout !== laid) showGroups();
+    laid = layout;
     if (active?.isConnected && active !== document.activeElement && active.closest("#answers")) active.focus({ preventScroll: true });
     glide(before);
     const whole = order.pool.length === 0;
@@ -119,11 +128,11 @@ function show() {
     $("undo").disabled = busy;
     $("redo").disabled = future.length === 0;
     $("pool-box").classList.toggle("empty", whole);
-    $("how").textContent = whole ? "All answers have a rank. Submit with Enter." : blind() ? "" : how();
+    $("how").textContent = whole ? "Submit with Enter." : blind() ? "Arrow keys choose, Enter submits." : how();
 }
 
 const how = () => (order.groups.length === 0
-    ? "Drag the best answer to the top, or press its number and then Space. Drop one answer on another to make them equal."
+    ? "Drag answers, or press their numbers and Space. Dropped on each other they are equal."
     : `${order.pool.length} without a rank.`);
 
 function showGroups() {
@@ -209,6 +218,7 @@ function begin({ task: next, progress }) {
     showItemFlags();
     cards = new Map(task.completions.map((one, index) => [one.letter, makeCard(one, index + 1, site.flags, answer, does)]));
     $("pool").replaceChildren();
+    laid = "";
     show();
     for (const card of cards.values()) card.measure();
     kept("saved");
@@ -417,7 +427,7 @@ function listen() {
 }
 
 async function start() {
-    site = await insist("/api/state", undefined, (gone) => trouble(gone ? "The server does not answer. This page goes on when it is back." : null));
+    site = await insist("/api/state", undefined, (away) => trouble(away ? "The server does not answer. This page goes on when it is back." : null));
     document.body.classList.toggle("blind", blind());
     $("answers-title").textContent = blind() ? "Which answer is better?" : "Your ranking";
     $("pool-title").textContent = blind() ? "Two answers" : "Not ranked yet";
@@ -427,7 +437,7 @@ async function start() {
     if (!site.rater) site.rater = await panels.name();
     await panels.guidelines(site.guidelines);
     listen();
-    begin(await insist("/api/next", {}, (gone) => trouble(gone ? "The server does not answer. This page goes on when it is back." : null)));
+    begin(await insist("/api/next", {}, (away) => trouble(away ? "The server does not answer. This page goes on when it is back." : null)));
 }
 
 start().catch((error) => {

@@ -50,13 +50,13 @@ export function prepare(blind) {
 
 /** The switch of colours: as the system, light, dark. */
 function colours() {
-    const all = [["", "Auto", "as the system"], ["light", "Light", "light"], ["dark", "Dark", "dark"]];
+    const all = [["", "Auto", "as the system"], ["light", "Light", "always light"], ["dark", "Dark", "always dark"]];
     const set = (kind) => {
         const [value, word, words] = all.find(([value]) => value === kind) ?? all[0];
         if (value) document.documentElement.dataset.theme = value;
         else delete document.documentElement.dataset.theme;
-        $("theme").firstChild.textContent = word;
-        $("theme").setAttribute("aria-label", `Colours: ${words}`);
+        $("theme").firstChild.textContent = `\u25d0 ${word}`;
+        $("theme").setAttribute("aria-label", `${word}: colours ${words}`);
     };
     set(localStorage.getItem("pleach-theme") ?? "");
     $("theme").addEventListener("click", () => {
@@ -94,7 +94,8 @@ export function guidelines({ hash, text, read }) {
     });
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const hundredths = (share) => (100 * share).toFixed(1);
+const percent = (share) => `${hundredths(share)} %`;
 const figure = (value) => (value === null ? "not yet known" : value.toFixed(3));
 
 /** A share with its interval as a bar. */
@@ -113,7 +114,7 @@ function bar(share, low, high) {
 function shareRow(who, rate, more) {
     const name = make("th", { scope: "row" }, who);
     if (rate === null) return make("tr", {}, name, make("td", { colSpan: 2 }, "not yet known"));
-    const words = `${percent(rate.share)} (${percent(rate.low)} to ${percent(rate.high)}${more})`;
+    const words = `${percent(rate.share)} (${hundredths(rate.low)} to ${hundredths(rate.high)}${more})`;
     return make("tr", {}, name, make("td", {}, words), make("td", {}, bar(rate.share, rate.low, rate.high)));
 }
 
