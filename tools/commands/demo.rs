@@ -9,7 +9,7 @@ use super::guardian::{Input, guard, is_worker};
 use super::new::{look, plain};
 use super::run::train;
 use super::{life, words};
-use crate::show::ladder::Ladder;
+use crate::show::ladder::{FILE, Ladder};
 use crate::show::live::Style;
 use crate::show::report;
 use crate::show::words::shell;
@@ -158,18 +158,22 @@ fn pipeline(args: &Args, name: &str) -> String {
 /// Judges the model of each stage, unless that is done, shows the table, and talks where someone is there.
 fn climbed(args: &Args, pipeline: &Pipeline, folder: &Path) -> Answer {
     let models = climb::models(pipeline, folder);
-    let judged = Ladder::read(folder).filter(|ladder| {
-        let stages = ladder.stages.iter().map(|column| column.stage.as_str());
-        stages.eq(models.iter().map(|(kind, _)| kind.name()))
-    });
-    let ladder = match judged {
-        Some(ladder) => ladder,
-        None => {
-            let ladder = climb::judge(args, &models)?;
-            ladder.write(folder).map_err(words)?;
-            report::write(folder).map_err(words)?;
-            ladder
-        }
+    let kept = || {
+        Ladder::read(folder).filter(|ladder| {
+            let stages = ladder.stages.iter().map(|column| column.stage.as_str());
+            stages.eq(models.iter().map(|(kind, _)| kind.name()))
+        })
+    };
+    if kept().is_none() {
+        let ladder = climb::judge(args, &models)?;
+        ladder.write(folder).map_err(words)?;
+        report::write(folder).map_err(words)?;
+    }
+    // What is shown is what was kept, the first time too: to the last digit.
+    let Some(ladder) = kept() else {
+        let hint = "look whether the disk is full, and run the same command again";
+        let file = shown(&folder.join(FILE));
+        return Err(Refusal::new("the table of the ladder could not be read again", file, hint).with_code(1));
     };
     if args.json {
         println!("{}", serde_json::to_string(&ladder).unwrap_or_default());
