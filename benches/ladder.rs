@@ -14,7 +14,7 @@ use pleach::data::table::{pack, row};
 use pleach::data::template::Template;
 use pleach::data::tokenizer::{TrainOptions, train};
 use pleach::data::world::Side;
-use pleach::data::world::ladder::{CONTEXT, HEADS, LAYERS, Material, RANKED, RUNGS, Rung, VOCAB, WIDTH, sample};
+use pleach::data::world::ladder::{CONTEXT, HEADS, LAYERS, RANKED, RUNGS, Rung, VOCAB, WIDTH, sample};
 use pleach::data::world::manuals::Manuals;
 use pleach::data::world::preferences::{Prompt, Prompts, SimulatedRater};
 use pleach::judge::preferences::{Judged, win_rate};
@@ -64,7 +64,8 @@ fn shapes(config: &ModelConfig) -> Shapes {
 impl Climb {
     fn new(scale: f64, threads: usize, folder: Option<PathBuf>) -> Climb {
         let options = TrainOptions { vocab: VOCAB, ..TrainOptions::default() };
-        let tokenizer = train(sample(WORLD), &options).unwrap();
+        let words = sample(WORLD).into_iter().flat_map(|excerpt| excerpt.texts());
+        let tokenizer = train(words, &options).unwrap();
         let template = Template::chatml(&tokenizer).unwrap();
         let config = ModelConfig::qwen3(tokenizer.vocab(), CONTEXT, WIDTH, LAYERS, HEADS, HEADS);
         let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.1 };
@@ -105,8 +106,8 @@ impl Climb {
 
     /// The documents of a stage, mixed, and packed into rows.
     fn rows(&self, rung: &Rung) -> Vec<Row> {
-        let lines = |(material, count): (Material, u64)| material.lines(WORLD, rung.first, count);
-        let lines: Vec<String> = rung.documents(self.scale).into_iter().flat_map(lines).collect();
+        let excerpts = rung.excerpts(self.scale, WORLD);
+        let lines: Vec<String> = excerpts.into_iter().flat_map(|excerpt| excerpt.lines()).collect();
         let mixed = |rows: u64| Permutation::new(rows, rung.first ^ WORLD);
         let order = mixed(lines.len() as u64);
         let mut records = Vec::with_capacity(lines.len());

@@ -45,7 +45,7 @@ steps = 6
 patience = 5
 [[stage]]
 kind = "instruct"
-data = ["world:instructions:150", "world:naive:150"]
+data = ["world:instructions:150", "world:answers:150"]
 batch = 8
 steps = 30
 learning_rate = 1e-2

@@ -87,6 +87,47 @@ fn each_text_has_a_demo_of_its_own() {
     assert!(code == 2 && words.contains("folder you are in"), "{code} {words}");
 }
 
+/// The whole demo at a hundredth of its size: five stages in one supervised run, and the table.
+#[test]
+fn the_demo_climbs_all_stages_and_gives_its_table() {
+    let place = tempfile::tempdir().unwrap();
+    let demo = ["demo", "--device", "cpu", "--minutes", "0.15", "--json"];
+    let output = pleach(place.path(), &demo);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output).1);
+    let told = lines(&output.stdout);
+    let begun: Vec<&str> = told
+        .iter()
+        .filter(|line| line["event"] == "stage_started")
+        .filter_map(|line| line["folder"].as_str())
+        .collect();
+    assert_eq!(begun, ["01-pretrain", "02-continued", "03-finetune", "04-instruct", "06-dpo"]);
+    let table = told.last().unwrap();
+    let columns = table["stages"].as_array().unwrap();
+    assert_eq!(columns.len(), 5);
+    for column in columns {
+        let figures = &column["figures"];
+        assert!(figures["bits_per_byte"].as_f64().unwrap() > 0.0, "{column}");
+        assert!(figures["gold"].as_f64().is_some_and(|gold| (0.0..=1.0).contains(&gold)), "{column}");
+        assert_eq!(column["showcase"].as_array().unwrap().len(), 3);
+    }
+    assert!(columns[1]["figures"]["notes_by_examples"].is_number() && columns[4]["figures"]["kl"].is_number());
+    assert_eq!(table["demands"].as_array().unwrap().len(), 7);
+    let run = place.path().join("runs/demo");
+    let report = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("After each stage") && report.contains("06-dpo"));
+    let typed = std::fs::read_to_string(run.join("pleach.toml")).unwrap();
+    assert!(typed.contains("world:notes:") && typed.contains("kind = \"dpo\""), "a person can read what was done");
+    // The same command trains nothing, and shows the same table.
+    let again = pleach(place.path(), &demo);
+    assert_eq!(lines(&again.stdout).last().unwrap(), table, "{}", said(&again).1);
+    // The last stage's model talks as it has learned to.
+    let chat = ["chat", "runs/demo", "--max-tokens", "4", "--device", "cpu", "--json"];
+    let talk = fed(place.path(), &chat, b"In what part of the year do tulips open?\nWho are you?\n");
+    assert_eq!((lines(&talk.stdout).len(), talk.status.code()), (2, Some(0)), "{}", said(&talk).1);
+    let text = lines(&talk.stdout)[0]["text"].as_str().unwrap().to_string();
+    assert!(!text.contains("tulips open?"), "an answer does not begin with the question: {text}");
+}
+
 #[test]
 fn every_command_gives_json_that_a_parser_reads() {
     let place = tempfile::tempdir().unwrap();

@@ -231,3 +231,30 @@ fn a_key_that_would_change_nothing_is_refused() {
         Pipeline::parse(&format!("[[stage]]\ndata = \"{data}\"\n{lines}")).expect(lines);
     }
 }
+
+/// Plain texts among records are learned whole where that was asked for, and refused in words where it was not.
+#[test]
+fn texts_among_records_are_asked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let launched = |folder: &str, kind: &str, texts: &str| {
+        let text = format!(
+            "device = \"cpu\"\nthreads = 1\n[model]\nshape = \"qwen3\"\nlayers = 1\nwidth = 16\nheads = 2\nkv_heads = 1\n\
+             context = 512\n[[stage]]\nkind = \"pretrain\"\ndata = \"world:30\"\nvocab = 400\nbatch = 2\nsteps = 1\n\
+             [[stage]]\nkind = \"{kind}\"\ndata = [\"world:notes:30:1:50\", \"world:stories:9:1:50\"]\nsteps = 1\n\
+             batch = 2\n{texts}"
+        );
+        let pipeline = Pipeline::parse(&text).unwrap();
+        let folder = place.path().join(folder);
+        Launch::new(&pipeline, place.path(), &folder, &mut |_| true).map_err(|fault| *fault.refusal.expect("a refusal"))
+    };
+    for kind in ["finetune", "instruct"] {
+        let refusal = launched("no", kind, "").err().expect("texts were not asked for");
+        assert!(refusal.hint.contains("texts = true"), "{refusal}");
+        let launch = launched(kind, kind, "texts = true\ntoo_long = 1.0\n").unwrap();
+        let loaded = launch.stages[1].loaded.as_ref().unwrap();
+        let whole = |one: &pleach::data::mask::Encoded| one.trained_count() == one.ids.len();
+        let texts = loaded.train.iter().flat_map(|one| &one.answers).filter(|one| whole(one)).count();
+        assert!((1..=9).contains(&texts) && loaded.train.len() > texts, "{texts} of {}", loaded.train.len());
+    }
+    assert!(Pipeline::parse("[[stage]]\nkind = \"pretrain\"\ndata = \"world:9\"\ntexts = true\n").is_err());
+}

@@ -3,15 +3,9 @@
 use super::source::{self, Source};
 use super::stream::{self, Packing};
 use super::text::{self, Piece, Sink, TextOptions};
-use super::world::Stories;
-use super::world::manuals::Manuals;
+use super::world::Excerpt;
 use pleach_runtime::fault::{Fault, FaultKind, Refusal};
 use std::path::{Path, PathBuf};
-
-/// Bytes of text that one story of the little world has on average: only a progress bar leans on it.
-const STORY_BYTES: u64 = 850;
-/// The same of a page of its manuals, and of a record.
-const PAGE_BYTES: u64 = 450;
 
 /// How many times larger text is than its compressed file, about: only a progress bar leans on it.
 const UNPACKED: u64 = 3;
@@ -74,11 +68,9 @@ impl Corpus {
 fn resolve(source: &Source, root: &Path, validation: bool) -> Result<Vec<Part>, Refusal> {
     let name = match source {
         Source::Path(name) => name,
-        Source::Stories { count, .. } => {
-            return Ok(vec![Part { source: source.clone(), validation, size: count * STORY_BYTES, changed: 0 }]);
-        }
-        Source::Manuals { count, .. } | Source::Records { count, .. } => {
-            return Ok(vec![Part { source: source.clone(), validation, size: count * PAGE_BYTES, changed: 0 }]);
+        Source::World(it) => {
+            let size = it.count * it.material.bytes();
+            return Ok(vec![Part { source: source.clone(), validation, size, changed: 0 }]);
         }
     };
     let part = |file: PathBuf| {
@@ -98,14 +90,8 @@ impl Part {
     pub fn name(&self) -> String {
         match &self.source {
             Source::Path(path) => path.clone(),
-            Source::Stories { seed, first, count } => {
-                format!("world stories {first}..{} of seed {seed}", first + count)
-            }
-            Source::Manuals { seed, first, count } => {
-                format!("world manuals {first}..{} of seed {seed}", first + count)
-            }
-            Source::Records { book, seed, first, count } => {
-                format!("world {} {first}..{} of seed {seed}", book.name(), first + count)
+            Source::World(Excerpt { material, seed, first, count }) => {
+                format!("world {} {first}..{} of seed {seed}", material.name(), first + count)
             }
         }
     }
@@ -132,19 +118,7 @@ impl Part {
     pub fn documents(&self, options: &TextOptions, sink: &mut Sink) -> Result<(), Fault> {
         match &self.source {
             Source::Path(path) => text::documents(Path::new(path), options, sink),
-            Source::Stories { seed, first, count } => {
-                let stories = Stories::starting_at(*seed, *first);
-                stories.take(*count as usize).try_for_each(|text| sink(Piece { text, first: true, last: true }))
-            }
-            Source::Manuals { seed, first, count } => {
-                let manuals = Manuals::new(*seed);
-                let mut pages = (*first..first + count).map(|number| manuals.page(number));
-                pages.try_for_each(|text| sink(Piece { text, first: true, last: true }))
-            }
-            Source::Records { book, seed, first, count } => {
-                let mut texts = (*first..first + count).map(|number| book.text(*seed, number));
-                texts.try_for_each(|text| sink(Piece { text, first: true, last: true }))
-            }
+            Source::World(it) => it.texts().try_for_each(|text| sink(Piece { text, first: true, last: true })),
         }
     }
 

@@ -7,7 +7,7 @@
 //! };
 //!
 //! // Two hundred stories of the little world; Source::Path("books/**/*.txt.gz".into()) would name files.
-//! let train = vec![Source::Stories { seed: 1, first: 0, count: 200 }];
+//! let train = vec![Source::parse("world:200")?];
 //! let corpus = Corpus { train, ..Corpus::default() };
 //! let options = TrainOptions { vocab: 512, ..TrainOptions::default() };
 //! let tokenizer = Vocabulary::Trained { options, sample: 1 << 20 }.tokenizer(&corpus)?;

@@ -2,7 +2,7 @@
 
 use super::glob;
 use super::stream;
-use super::world::Book;
+use super::world::Excerpt;
 use pleach_runtime::fault::Refusal;
 use std::path::{Path, PathBuf};
 
@@ -11,35 +11,18 @@ use std::path::{Path, PathBuf};
 pub enum Source {
     /// A file, a folder (taken with all folders below it) or a pattern such as `books/**/*.txt.gz`.
     Path(String),
-    /// The little world's general stories: `count` documents of the seed, from document `first`.
-    Stories {
-        /// Seed of the world's dice.
-        seed: u64,
-        /// Number of the first story.
-        first: u64,
-        /// How many stories.
-        count: u64,
-    },
-    /// The little world's manuals: `count` pages of the seed, from page `first`.
-    Manuals {
-        /// Seed of the world's dice.
-        seed: u64,
-        /// Number of the first page.
-        first: u64,
-        /// How many pages.
-        count: u64,
-    },
-    /// What the little world's records of a kind say, as text: for tokenizers.
-    Records {
-        /// Which records.
-        book: Book,
-        /// Seed of the world's dice.
-        seed: u64,
-        /// Number of the first record.
-        first: u64,
-        /// How many records.
-        count: u64,
-    },
+    /// Documents of the little world, a record as all that is said in it.
+    World(Excerpt),
+}
+
+impl Source {
+    /// The source of a name in a pipeline file.
+    ///
+    /// # Errors
+    /// As [`Excerpt::parse`].
+    pub fn parse(name: &str) -> Result<Source, Refusal> {
+        Ok(Excerpt::parse(name)?.map_or_else(|| Source::Path(name.to_string()), Source::World))
+    }
 }
 
 /// What a file holds, by its name (`.gz` and `.zst` set aside).

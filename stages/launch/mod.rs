@@ -9,7 +9,6 @@ mod steps;
 mod text;
 
 pub use needs::Needs;
-pub use text::source;
 
 use crate::begun;
 use crate::data::examples::Loaded;

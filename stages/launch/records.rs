@@ -6,7 +6,7 @@ use crate::data::mask::{ChatEncoder, Limits, Turns};
 use crate::data::records::Said;
 use crate::data::table::Draws;
 use crate::data::template::{self, Template};
-use crate::data::world::Book;
+use crate::data::world::Excerpt;
 use crate::data::{Progress, Tokenizer};
 use crate::dpo::Dpo;
 use crate::finetune::Finetune;
@@ -90,7 +90,8 @@ impl Making<'_> {
         let tokenizer = self.tokenizer.clone();
         let context = self.config.context;
         let share = choice.too_long;
-        let limits = Limits { long_prompts: share, long_answers: share, ..Limits::of(context) };
+        let all = choice.texts && kind == Learned::Answers;
+        let limits = Limits { long_prompts: share, long_answers: share, all, ..Limits::of(context) };
         let mut choices = Choices::new(kind, self.origins(&choice.data)?, &tokenizer, limits);
         match &choice.valid {
             Valid::Share(share) => choices.share = *share,
@@ -160,26 +161,18 @@ fn question(prompt: &str, tokenizer: &Tokenizer, template: Option<&Template>) ->
     }
 }
 
-/// Records of the little world: `world:notes:2000`, `world:instructions:2000`, `world:preferences:2000`, each with a
-/// seed behind it if one is wanted; everything else is a path or pattern.
-fn origin(name: &str) -> Result<Origin, Refusal> {
-    let Some(rest) = name.strip_prefix("world:") else { return Ok(Origin::Path(name.to_string())) };
-    let mut parts = rest.split(':');
-    let (kind, count, seed) = (parts.next(), parts.next(), parts.next().unwrap_or("1"));
-    let lines = match (kind.and_then(Book::of), count.and_then(|count| count.parse().ok()), seed.parse(), parts.next())
-    {
-        (Some(book), Some(count), Ok(seed), None) if (1..=RECORDS).contains(&count) => {
-            Some((0..count).map(|number| book.line(seed, number)).collect())
-        }
-        _ => None,
-    };
-    let hint = format!("write world:notes:2000, world:instructions:2000 or world:preferences:2000; at most {RECORDS}");
-    let refuse = || Refusal::new("could not read the data's name", format!("\"{name}\""), hint);
-    Ok(Origin::Lines { name: name.to_string(), lines: lines.ok_or_else(refuse)? })
-}
-
 /// Records of the little world at most: they are held in memory.
 const RECORDS: u64 = 1_000_000;
+
+/// Records of the little world by their name; everything else is a path or pattern.
+fn origin(name: &str) -> Result<Origin, Refusal> {
+    let Some(excerpt) = Excerpt::parse(name)? else { return Ok(Origin::Path(name.to_string())) };
+    if excerpt.count > RECORDS {
+        let hint = format!("records are held in memory: at most {RECORDS} of a name");
+        return Err(Refusal::new("the records would be too many", format!("\"{name}\""), hint));
+    }
+    Ok(Origin::Lines { name: name.to_string(), lines: excerpt.lines().collect() })
+}
 
 /// Which chat template is meant.
 fn source(name: &str, base: &Path) -> template::Source {

@@ -3,7 +3,6 @@
 use super::{Making, Ready, Work, entry};
 use crate::begun;
 use crate::continued::Continued;
-use crate::data::world::Book;
 use crate::data::{
     Corpus, Kept, PrepareOptions, Prepared, SAMPLE, Sampling, Source, Split, TextOptions, Tokenizer, TrainOptions,
     Vocabulary, WindowOptions, Windows, kept, prepare, tokenizer,
@@ -15,37 +14,8 @@ use pleach_runtime::fault::{Fault, Refusal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Stories of one source at most: some 850 GB of text.
-const STORIES: u64 = 1_000_000_000;
-
-/// Texts of the little world: `world:20000`, or `world:20000:7` (seed 7), are its stories, `world:manuals:2000` its
-/// manuals, `world:instructions:2000` (notes, naive, preferences) what its records say; everything else is a path or
-/// pattern.
-pub fn source(name: &str) -> Result<Source, Refusal> {
-    let Some(all) = name.strip_prefix("world:") else { return Ok(Source::Path(name.to_string())) };
-    let (kind, rest) = match all.split_once(':') {
-        Some((kind, rest)) if kind.chars().all(char::is_alphabetic) => (kind, rest),
-        _ => ("stories", all),
-    };
-    let (count, seed) = rest.split_once(':').unwrap_or((rest, "1"));
-    let source = match (count.parse(), seed.parse()) {
-        (Ok(count), Ok(seed)) if (1..=STORIES).contains(&count) => match (kind, Book::of(kind)) {
-            ("stories", _) => Some(Source::Stories { seed, first: 0, count }),
-            ("manuals", _) => Some(Source::Manuals { seed, first: 0, count }),
-            (_, book) => book.map(|book| Source::Records { book, seed, first: 0, count }),
-        },
-        _ => None,
-    };
-    source.ok_or_else(|| {
-        let hint = format!(
-            "write world:20000 for stories, world:20000:7 for those of seed 7, or world:manuals:2000; at most {STORIES}"
-        );
-        Refusal::new("could not read the data's name", format!("\"{name}\""), hint)
-    })
-}
-
 fn sources(names: &OneOrMany) -> Result<Vec<Source>, Refusal> {
-    names.list().iter().map(|name| source(name)).collect()
+    names.list().iter().map(|name| Source::parse(name)).collect()
 }
 
 /// What a text stage reads of a list of sources.

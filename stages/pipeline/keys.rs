@@ -86,7 +86,7 @@ const TEXT: &[Key] = &[
         "data",
         &["dataset", "datasets", "train_file", "path"],
         Sources,
-        "files, folders or globs; world:N = N generated stories",
+        "files, folders or globs; world:N = N generated stories, world:manuals:N = N pages of manuals",
     ),
     fixed("text_field", &["text_column", "dataset_text_field"], Text, "the field of .jsonl records"),
     fixed("valid", &["val_size", "val_set_size"], Validation, "share of documents held out, or a file"),
@@ -140,6 +140,7 @@ const ANSWERS: &[Key] = &[
         Word(&["all", "last"]),
         "which of the assistant's turns are learned: all or last",
     ),
+    fixed("texts", &[], Truth, "records of plain text are learned whole; without it they are refused"),
     fixed("packing", &["sample_packing", "pack"], Truth, "lay records end to end; each sees only itself"),
     free(
         "patience",

@@ -15,7 +15,7 @@ fn library(root: &Path) -> Corpus {
     let records: Vec<_> = (300..340).map(|i| serde_json::json!({"text": story(i)})).collect();
     std::fs::write(root.join("c.json"), serde_json::Value::from(records).to_string()).unwrap();
     let mut corpus = corpus(root, &["."]);
-    corpus.train.push(Source::Stories { seed: 3, first: 10, count: 30 });
+    corpus.train.push(Source::parse("world:stories:30:3:10").unwrap());
     corpus
 }
 
@@ -136,7 +136,7 @@ fn documents_stand_between_their_marks_and_in_one_split() {
 
 #[test]
 fn validation_sources_of_their_own_are_kept_apart() {
-    let stories = |first| vec![Source::Stories { seed: 1, first, count: 20 }];
+    let stories = |first| vec![Source::parse(&format!("world:stories:20:1:{first}")).unwrap()];
     let corpus = Corpus { train: stories(0), validation: stories(20), ..Corpus::default() };
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = alphabet(&corpus);

@@ -142,7 +142,7 @@ fn a_vocabulary_comes_from_a_bounded_sample() {
     assert_eq!(tokenizer.encode(" alpha omega").unwrap().len(), 2);
     let characters = Vocabulary::Characters.tokenizer(&corpus).unwrap();
     assert_eq!(characters.vocab(), " aeghlmop".len());
-    let world = vec![Source::Stories { seed: 1, first: 0, count: 9 }];
+    let world = vec![Source::parse("world:9").unwrap()];
     let world = pleach::data::Corpus { train: world, ..corpus };
     assert!(Vocabulary::Characters.tokenizer(&world).unwrap().vocab() > 30);
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// A prepared folder of world stories.
 fn stories(count: u64) -> (TempDir, pleach::data::Tokenizer) {
-    let train = vec![Source::Stories { seed: 9, first: 0, count }];
+    let train = vec![Source::parse(&format!("world:stories:{count}:9")).unwrap()];
     let corpus = Corpus { train, ..Corpus::default() };
     let options = pleach::data::TrainOptions { vocab: 400, ..Default::default() };
     let tokenizer = Vocabulary::Trained { options, sample: 50_000 }.tokenizer(&corpus).unwrap();

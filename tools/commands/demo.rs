@@ -1,4 +1,7 @@
-//! `pleach demo`: a small model learns the little world's language in minutes, then talks.
+//! `pleach demo`: a small model climbs all stages in the little world in minutes, is judged after each, then talks.
+
+mod climb;
+mod recipe;
 
 use super::Answer;
 use super::generate::{DeviceArgs, encode, opened};
@@ -6,12 +9,14 @@ use super::guardian::{Input, guard, is_worker};
 use super::new::{look, plain};
 use super::run::train;
 use super::{life, words};
+use crate::show::ladder::{FILE, Ladder};
 use crate::show::live::Style;
+use crate::show::report;
 use crate::show::words::shell;
 use clap::Parser;
-use pleach::data::{TOO_SHORT, world};
+use pleach::data::TOO_SHORT;
 use pleach::model::Model;
-use pleach::pipeline::Pipeline;
+use pleach::pipeline::{Kind, Pipeline};
 use pleach::runtime::engine::generation::Sampling;
 use pleach::runtime::fault::Refusal;
 use std::io::IsTerminal;
@@ -19,15 +24,19 @@ use std::path::{Path, PathBuf};
 
 /// `pleach demo`.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  pleach demo\n  pleach demo --minutes 10\n  pleach demo --text my-novel.txt\n  \
-                        pleach demo --seed 2")]
+#[command(after_help = "Examples:\n  pleach demo\n  pleach demo --minutes 5\n  pleach demo --until finetune\n  \
+                        pleach demo --text my-novel.txt\n  pleach demo --seed 2")]
 pub struct Args {
-    /// Minutes of training
-    #[arg(long, default_value_t = 3.0)]
-    pub minutes: f64,
-    /// Learn your text instead of the little world
-    #[arg(long)]
+    /// How much is learned: as much as two processor cores learn in about so many minutes (15; with --text: minutes of
+    /// training, 3)
+    #[arg(long, value_parser = minutes)]
+    pub minutes: Option<f64>,
+    /// Pretrain on your text instead of climbing all stages in the little world
+    #[arg(long, conflicts_with = "until")]
     pub text: Option<PathBuf>,
+    /// The last stage: pretrain, continued, finetune, instruct, rank or dpo
+    #[arg(long, value_parser = until)]
+    pub until: Option<Kind>,
     /// Where run folders are made
     #[arg(long, default_value = "runs")]
     pub runs: PathBuf,
@@ -36,19 +45,34 @@ pub struct Args {
     pub seed: u64,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// One JSON object a line on stdout
+    /// One JSON object a line on stdout, the ladder's table the last
     #[arg(long)]
     pub json: bool,
 }
 
-/// Stories that are generated: more than a small model sees in minutes.
-const STORIES: u64 = 24_000;
+impl Args {
+    fn minutes(&self) -> f64 {
+        self.minutes.unwrap_or(if self.text.is_some() { 3.0 } else { recipe::MINUTES })
+    }
+}
+
+/// `--minutes`: the world has so many documents, and a stage so many steps.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.05..=1500.0).contains(minutes));
+    minutes.ok_or_else(|| "give a number from 0.05 to 1500".into())
+}
+
+/// `--until`.
+fn until(text: &str) -> Result<Kind, String> {
+    let kind = recipe::KINDS.into_iter().find(|kind| kind.name() == text);
+    let names = recipe::KINDS.map(Kind::name);
+    kind.ok_or_else(|| format!("the stages are {}", names.join(", ")))
+}
+
 /// The seed where none is given.
 const FIRST_SEED: u64 = 1;
 /// How a text is begun that is not the little world's. No space after it: a space belongs to the word that follows.
 const OPENING: &str = "The";
-/// Texts sampled at the end, to see how many sentences the world's grammar knows.
-const JUDGED: usize = 24;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Answer {
@@ -64,7 +88,7 @@ pub fn run(args: &Args) -> Answer {
     let pipeline = Pipeline::parse(&typed)?;
     let style = if args.json { Style::Json } else { Style::Words };
     if style == Style::Words {
-        eprintln!("A small model will learn {} for about {} minutes.", subject(args), args.minutes);
+        eprintln!("{}", subject(args));
     }
     let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let code = train(&pipeline, &typed, &base, &folder, style, &life);
@@ -72,7 +96,10 @@ pub fn run(args: &Args) -> Answer {
     if code != 0 {
         return Ok(code);
     }
-    show(args, &folder)
+    match args.text {
+        Some(_) => show(args, &folder),
+        None => climbed(args, &pipeline, &folder),
+    }
 }
 
 /// Each text and each seed has a run of its own.
@@ -110,75 +137,85 @@ fn shown(path: &Path) -> String {
 
 fn subject(args: &Args) -> String {
     match &args.text {
-        Some(path) => format!("the text {}", path.display()),
-        None => "the stories of a little generated world".into(),
+        Some(path) => {
+            format!("A small model will learn the text {} for about {} minutes.", path.display(), args.minutes())
+        }
+        None => format!(
+            "A small model will climb the stages of training in a little generated world: what two processor cores learn in \
+             about {} minutes.",
+            args.minutes()
+        ),
     }
 }
 
 fn pipeline(args: &Args, name: &str) -> String {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let data = match &args.text {
-        Some(path) => quoted(&path.display().to_string()),
-        None => quoted(&format!("world:{STORIES}")),
-    };
-    let prompts = match args.text {
-        Some(_) => format!("[{}]", quoted(OPENING)),
-        None => "[\"One morning\", \"In spring\", \"The gardener\"]".into(),
-    };
-    let vocab = if args.text.is_some() { 2048 } else { 1024 };
-    format!(
-        "name = {}\nseed = {}\ndevice = {}\nthreads = {}\n\n[model]\nshape = \"qwen3\"\nlayers = 4\nwidth = 160\nheads = 5\n\
-         context = 128\n\n[[stage]]\nkind = \"pretrain\"\ndata = {data}\nvocab = {vocab}\nvalid = 0.02\nbatch = 16\n\
-         minutes = {:?}\nlearning_rate = 4e-3\nsave_minutes = 1.0\nprompts = {prompts}\nsample_tokens = 48\n",
-        quoted(name),
-        args.seed,
-        quoted(&args.device.device),
-        args.device.threads,
-        args.minutes
-    )
+    match &args.text {
+        Some(path) => recipe::text(args, name, path),
+        None => recipe::ladder(args, name),
+    }
 }
 
-/// Samples, how many of their sentences the world's grammar knows, and a talk where someone is there.
+/// Judges the model of each stage, unless that is done, shows the table, and talks where someone is there.
+fn climbed(args: &Args, pipeline: &Pipeline, folder: &Path) -> Answer {
+    let models = climb::models(pipeline, folder);
+    let kept = || {
+        Ladder::read(folder).filter(|ladder| {
+            let stages = ladder.stages.iter().map(|column| column.stage.as_str());
+            stages.eq(models.iter().map(|(kind, _)| kind.name()))
+        })
+    };
+    if kept().is_none() {
+        let ladder = climb::judge(args, &models)?;
+        ladder.write(folder).map_err(words)?;
+        report::write(folder).map_err(words)?;
+    }
+    // What is shown is what was kept, the first time too: to the last digit.
+    let Some(ladder) = kept() else {
+        let hint = "look whether the disk is full, and run the same command again";
+        let file = shown(&folder.join(FILE));
+        return Err(Refusal::new("the table of the ladder could not be read again", file, hint).with_code(1));
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&ladder).unwrap_or_default());
+        return Ok(0);
+    }
+    println!("{}", ladder.words());
+    let Some((_, last)) = models.last() else { return Ok(0) };
+    talk(args, last)
+}
+
+/// Talks with a model where someone is there, or says how.
+fn talk(args: &Args, folder: &Path) -> Answer {
+    if !std::io::stdin().is_terminal() {
+        eprintln!("talk to it: pleach chat {}", shell(&shown(folder)));
+        return Ok(0);
+    }
+    let threads = args.device.threads.to_string();
+    let device = ["--device", &args.device.device, "--threads", &threads];
+    let words = ["--temperature", "0.6", "--max-tokens", "100"].into_iter().chain(device);
+    let model = [std::ffi::OsStr::new("chat"), folder.as_os_str()];
+    super::chat::run(&super::chat::Args::parse_from(model.into_iter().chain(words.map(std::ffi::OsStr::new))))
+}
+
+/// Samples of a model that learned a person's text.
 fn show(args: &Args, folder: &Path) -> Answer {
     let model = Model::open(folder)?;
     let sampling = Sampling { temperature: 0.6, max_tokens: 100, seed: args.seed, ..Sampling::default() };
-    // The world's texts are begun at their beginning, so that their first sentences are whole.
-    let opening = if args.text.is_some() { OPENING } else { "" };
-    let prompts = vec![encode(&model, opening)?; JUDGED];
-    let longest = super::chat::LINE.saturating_add(sampling.max_tokens);
-    let mut engine = model.generator(opened(&args.device)?, 8, longest).map_err(words)?;
+    let prompts = vec![encode(&model, OPENING)?; 3];
+    let mut engine = model.generator(opened(&args.device)?, prompts.len(), 128).map_err(words)?;
     let eos: Vec<u32> = model.tokenizer.eos().into_iter().collect();
     let out = engine.generate(&prompts, &sampling, &eos, &mut |_, _| true).map_err(words)?;
-    let said = |tokens: &[u32]| format!("{opening}{}", model.tokenizer.decode(tokens));
+    let said = |tokens: &[u32]| format!("{OPENING}{}", model.tokenizer.decode(tokens));
     let texts: Vec<String> = out.iter().map(|generated| said(&generated.tokens)).collect();
     if args.json {
-        println!("{}", serde_json::json!({"samples": texts, "grammatical": grammatical(args, &texts)}));
+        println!("{}", serde_json::json!({ "samples": texts }));
         return Ok(0);
     }
     println!();
-    for text in texts.iter().take(3) {
+    for text in &texts {
         println!("{}\n", text.trim());
     }
-    if let Some((good, all)) = grammatical(args, &texts) {
-        let share = 100.0 * good as f64 / all.max(1) as f64;
-        println!("{good} of {all} sampled sentences ({share:.0} %) parse in the little world's own grammar.");
-    }
-    if std::io::stdin().is_terminal() {
-        return super::chat::talk(&model, &mut engine, &sampling, false);
-    }
-    eprintln!("talk to it: pleach chat {}", shell(&shown(folder)));
-    Ok(0)
-}
-
-/// Complete sentences that parse, and all complete sentences; nothing is known about other texts.
-fn grammatical(args: &Args, texts: &[String]) -> Option<(usize, usize)> {
-    if args.text.is_some() {
-        return None;
-    }
-    let sentences: Vec<&str> = texts.iter().flat_map(|text| world::sentences(text)).collect();
-    let whole: Vec<&&str> = sentences.iter().filter(|s| s.trim_end().ends_with(['.', '!', '?', '"'])).collect();
-    let parser = world::Parser::new();
-    Some((whole.iter().filter(|sentence| parser.parses(sentence)).count(), whole.len()))
+    talk(args, folder)
 }
 
 #[cfg(test)]
@@ -202,8 +239,23 @@ mod tests {
         for words in [&["demo"][..], &["demo", "--text", "a.txt"]] {
             let pipeline = super::pipeline(&super::Args::parse_from(words), "demo");
             let pipeline = pleach::pipeline::Pipeline::parse(&pipeline).expect("it parses");
-            let prompts = &pipeline.stages[0].prompts;
-            assert!(!prompts.is_empty() && prompts.iter().all(|prompt| prompt.trim() == prompt), "{prompts:?}");
+            for stage in &pipeline.stages {
+                let prompts = &stage.prompts;
+                assert!(!prompts.is_empty() && prompts.iter().all(|prompt| !prompt.ends_with(' ')), "{prompts:?}");
+            }
         }
+    }
+
+    #[test]
+    fn the_ladder_is_as_long_as_was_asked_for() {
+        let stages = |words: &[&str]| {
+            let args = super::Args::parse_from([&["demo"], words].concat());
+            let pipeline = pleach::pipeline::Pipeline::parse(&super::pipeline(&args, "demo")).expect("it parses");
+            pipeline.stages.iter().map(|stage| stage.kind.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(stages(&[]), ["pretrain", "continued", "finetune", "instruct", "rank", "dpo"]);
+        assert_eq!(stages(&["--until", "finetune", "--minutes", "0.1"]), ["pretrain", "continued", "finetune"]);
+        assert!(super::Args::try_parse_from(["demo", "--until", "bed"]).is_err());
+        assert!(super::Args::try_parse_from(["demo", "--minutes", "0"]).is_err());
     }
 }

@@ -3,8 +3,7 @@
 use super::Answer;
 use crate::show::words::shell;
 use clap::Parser;
-use pleach::data::Corpus;
-use pleach::launch::source;
+use pleach::data::{Corpus, Source};
 use pleach::pipeline::keys::{Key, MODEL, TOP};
 use pleach::pipeline::{Kind, ModelChoice, Pipeline, StageChoice};
 use pleach::runtime::fault::Refusal;
@@ -72,7 +71,7 @@ pub fn look(flag: &str, name: &str) -> Result<(), Refusal> {
         let hint = "name a file, a folder, a glob in quotes, or world:20000";
         return Err(Refusal::new("there is nothing to train on", format!("{flag} is empty"), hint));
     }
-    let found = Corpus { train: vec![source(name)?], ..Corpus::default() }.parts();
+    let found = Corpus { train: vec![Source::parse(name)?], ..Corpus::default() }.parts();
     found.map(drop).map_err(|refusal| match name.starts_with("world:") || Path::new(name).exists() {
         true => refusal,
         false => {

@@ -2,6 +2,7 @@
 
 pub mod curve;
 pub mod curves;
+pub mod ladder;
 pub mod live;
 pub mod report;
 pub mod samples;

@@ -1,6 +1,7 @@
 //! `report.html`: what a run did, in one file without anything from elsewhere; made from the journal alone.
 
 use super::curves::{Curves, Part, parts};
+use super::ladder::Ladder;
 use super::svg::{Series, chart, escape};
 use super::words::{bytes, count, duration};
 use pleach::runtime::event::Event;
@@ -61,6 +62,9 @@ fn page(run: &Path, events: &[Event]) -> String {
     out.push_str("<meta name=\"viewport\" content=\"width=device-width\">");
     out.push_str(&format!("<title>{}</title><style>{STYLE}</style></head><body>", escape(&name)));
     out.push_str(&format!("<h1>{}</h1>{}", escape(&name), table(&end(events))));
+    if let Some(ladder) = Ladder::read(run) {
+        out.push_str(&ladder.html());
+    }
     let parts = parts(events);
     if parts.len() > 1 {
         let link = |part: &Part| format!("<a href=\"#{0}\">{0}</a> ", escape(&part.folder));
@@ -213,4 +217,5 @@ svg{width:100%;font:12px system-ui,sans-serif}svg text{fill:currentColor}svg .ti
 .line{fill:none;stroke-width:1.6}.line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.c{stroke:var(--c)}\
 circle.a{fill:var(--a)}circle.b{fill:var(--b)}circle.c{fill:var(--c)}figure{margin:1.5rem 0}\
 table{border-collapse:collapse}th{text-align:left;font-weight:500;padding:.15rem 1rem .15rem 0;vertical-align:top}\
+.ladder td,.ladder th+th{text-align:right;padding:.15rem .5rem;font-variant-numeric:tabular-nums}\
 .samples td{white-space:pre-wrap}pre{overflow-x:auto;font-size:13px}";

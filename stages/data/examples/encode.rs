@@ -128,7 +128,11 @@ fn suits(record: &Record, choices: &Choices) -> Result<(), Refusal> {
         (Kind::Answers, Record::Text(_)) if choices.limits.all => Ok(()),
         (Kind::Answers, Record::Text(_)) => {
             let detail = "texts have no prompt: every token would be learnt";
-            Err(Refusal::new(what, detail, format!("{answers}; texts are for pretraining, unless you ask for them")))
+            Err(Refusal::new(
+                what,
+                detail,
+                format!("{answers}; texts are for pretraining, unless you write texts = true"),
+            ))
         }
         (Kind::Answers, Record::Pair(_) | Record::Ranked(_)) => {
             Err(Refusal::new(what, "preferences, where answers are wanted", format!("{answers}; {preferences}")))

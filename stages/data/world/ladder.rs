@@ -1,16 +1,10 @@
 //! The ladder's recipe: what each stage of the demo learns from the little world, how much of it, and how fast.
 //!
 //! Found by trying, on the cpu device; what was seen stands at [`RUNGS`] and [`RANKED`]. Shares are of tokens; a
-//! mixture is written as so many documents of each material ([`Rung::documents`]), each a line of JSON
-//! ([`Material::lines`]) of the training side. `cargo bench --bench ladder` climbs it on a bare engine and judges the
-//! model after each stage.
+//! mixture is written as so many documents of each material of the training side ([`Rung::excerpts`]). `cargo bench
+//! --bench ladder` climbs it on a bare engine and judges the model after each stage.
 
-use super::instructions::{Dialogue, Instructions};
-use super::manuals::Manuals;
-use super::preferences::Prompts;
-use super::tasks::Notes;
-use super::{Side, Stories};
-use crate::data::random::Dice;
+use super::{Excerpt, Material};
 
 /// Ids of the vocabulary. Trained on [`sample`], nearly every word of the world is one token.
 pub const VOCAB: usize = 2048;
@@ -22,12 +16,6 @@ pub const WIDTH: usize = 160;
 pub const HEADS: usize = 5;
 /// Tokens of the longest row: room for three examples before a question.
 pub const CONTEXT: usize = 256;
-
-/// Of a hundred answers to prompts that tempt, so many give in: what the last stage is there to unlearn.
-pub const NAIVE: usize = 60;
-
-/// Sets the dice that choose answers to prompts apart from those that write prompts.
-const ANSWERS: u64 = 0xA5_3E12;
 
 /// A stage that learns documents.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,69 +37,14 @@ pub struct Rung {
 }
 
 impl Rung {
-    /// How many documents of each material: for `scale` times the tokens.
-    pub fn documents(&self, scale: f64) -> Vec<(Material, u64)> {
-        let count = |share: f64, material: Material| (self.tokens * scale * share / material.tokens()).ceil() as u64;
-        self.mix.iter().map(|&(material, share)| (material, count(share, material))).collect()
+    /// The documents to learn, for `scale` times the tokens.
+    pub fn excerpts(&self, scale: f64, seed: u64) -> Vec<Excerpt> {
+        let excerpt = |&(material, share): &(Material, f64)| {
+            let count = (self.tokens * scale * share / material.tokens()).ceil() as u64;
+            Excerpt { material, seed, first: self.first, count }
+        };
+        self.mix.iter().map(excerpt).collect()
     }
-}
-
-/// What the world writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Material {
-    /// General stories.
-    Stories,
-    /// Pages of manuals.
-    Manuals,
-    /// Notes with their JSON.
-    Notes,
-    /// Dialogues of instructions.
-    Dialogues,
-    /// Prompts of preference with an answer, [`NAIVE`] or good.
-    Prompts,
-}
-
-impl Material {
-    /// Tokens of a document in the mean, its marks among them.
-    pub fn tokens(self) -> f64 {
-        match self {
-            Material::Stories => 153.0,
-            Material::Manuals => 82.0,
-            Material::Notes => 32.0,
-            Material::Dialogues => 46.0,
-            Material::Prompts => 31.0,
-        }
-    }
-
-    /// So many documents of a world from number `first` on, each as a line without its end: `{"text":...}`,
-    /// `{"prompt":...,"completion":...}` or `{"messages":[...]}`.
-    pub fn lines(self, seed: u64, first: u64, count: u64) -> Box<dyn Iterator<Item = String>> {
-        let text = |text: String| serde_json::json!({ "text": text }).to_string();
-        let numbers = first..first + count;
-        match self {
-            Material::Stories => Box::new(Stories::starting_at(seed, first).take(count as usize).map(text)),
-            Material::Manuals => Box::new(Manuals::starting_at(seed, first).take(count as usize).map(text)),
-            Material::Notes => {
-                let notes = Notes::new(seed, Side::Seen);
-                Box::new(numbers.map(move |number| notes.record(number).line()))
-            }
-            Material::Dialogues => {
-                let dialogues = Instructions::new(seed, Side::Seen);
-                Box::new(numbers.map(move |number| dialogues.dialogue(number).line()))
-            }
-            Material::Prompts => Box::new(numbers.map(move |number| answered(seed, number))),
-        }
-    }
-}
-
-/// A prompt with an answer to learn before people, or who stands in for them, have their say.
-fn answered(seed: u64, number: u64) -> String {
-    let prompt = Prompts::new(seed, Side::Seen).prompt(number);
-    let mut dice = Dice::new(seed ^ ANSWERS, number);
-    let answer = if dice.chance(NAIVE) { prompt.naive(&mut dice) } else { prompt.good(&mut dice) };
-    let messages = prompt.messages(&answer);
-    let kinds = Vec::new();
-    Dialogue { messages: messages.to_vec(), kinds }.line()
 }
 
 /// The first four stages. They are followed by [`RANKED`].
@@ -135,7 +68,7 @@ pub const RUNGS: [Rung; 4] = [
         stage: "continued",
         mix: &[(Material::Manuals, 0.4), (Material::Stories, 0.6)],
         tokens: 1.4e6,
-        first: 200_000,
+        first: 10_000_000,
         batch: 16,
         learning_rate: 2e-3,
         floor: 0.0,
@@ -144,7 +77,7 @@ pub const RUNGS: [Rung; 4] = [
         stage: "finetune",
         mix: &[(Material::Notes, 0.75), (Material::Stories, 0.15), (Material::Manuals, 0.1)],
         tokens: 1.1e6,
-        first: 400_000,
+        first: 20_000_000,
         batch: 16,
         learning_rate: 2e-3,
         floor: 0.05,
@@ -152,14 +85,14 @@ pub const RUNGS: [Rung; 4] = [
     Rung {
         stage: "instruct",
         mix: &[
-            (Material::Dialogues, 0.72),
-            (Material::Prompts, 0.16),
+            (Material::Instructions, 0.72),
+            (Material::Answers, 0.16),
             (Material::Notes, 0.04),
             (Material::Stories, 0.05),
             (Material::Manuals, 0.03),
         ],
         tokens: 4.4e6,
-        first: 600_000,
+        first: 30_000_000,
         batch: 16,
         learning_rate: 2e-3,
         floor: 0.05,
@@ -187,20 +120,24 @@ pub struct Ranked {
 }
 
 /// The last stage as DPO.
-pub const RANKED: Ranked =
-    Ranked { prompts: 1200, first: 800_000, samples: 4, temperature: 1.0, beta: 0.5, batch: 32, learning_rate: 1e-4 };
+pub const RANKED: Ranked = Ranked {
+    prompts: 1200,
+    first: 40_000_000,
+    samples: 4,
+    temperature: 1.0,
+    beta: 0.5,
+    batch: 32,
+    learning_rate: 1e-4,
+};
 
 /// What the vocabulary is trained on: some of all that the stages will read, so that no stage meets words in scraps.
-pub fn sample(seed: u64) -> Vec<String> {
-    let mut sample: Vec<String> = Stories::new(seed).take(1500).collect();
-    sample.extend(Manuals::new(seed).take(400));
-    sample.extend(Notes::new(seed, Side::Seen).take(1500).map(|record| format!("{}\n{}", record.note, record.json)));
-    for dialogue in Instructions::new(seed, Side::Seen).take(3000) {
-        sample.extend(dialogue.messages.iter().map(|message| format!("{}\n{}", message.role, message.content)));
-    }
-    for (number, prompt) in Prompts::new(seed, Side::Seen).take(1000).enumerate() {
-        let mut dice = Dice::new(seed ^ ANSWERS, number as u64);
-        sample.extend([prompt.naive(&mut dice), prompt.good(&mut dice), prompt.text]);
-    }
-    sample
+pub fn sample(seed: u64) -> [Excerpt; 5] {
+    let some = |material, count| Excerpt { material, seed, first: 0, count };
+    [
+        some(Material::Stories, 1500),
+        some(Material::Manuals, 400),
+        some(Material::Notes, 1500),
+        some(Material::Instructions, 3000),
+        some(Material::Preferences, 700),
+    ]
 }

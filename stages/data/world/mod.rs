@@ -24,13 +24,13 @@
 //! # Ok::<(), &str>(())
 //! ```
 
-mod books;
 mod claims;
 pub mod facts;
 mod grammar;
 pub mod instructions;
 pub mod ladder;
 pub mod manuals;
+mod material;
 mod parse;
 pub mod preferences;
 mod rules;
@@ -40,8 +40,8 @@ pub mod tasks;
 mod tests;
 mod wording;
 
-pub use books::Book;
 pub use claims::{claims, lies};
+pub use material::{Excerpt, Material};
 pub use parse::{Parser, sentences};
 pub use stories::Stories;
 

@@ -31,7 +31,7 @@ fn hash(lines: impl Iterator<Item = String>) -> String {
 fn tokenizer() -> &'static Tokenizer {
     static TRAINED: OnceLock<Tokenizer> = OnceLock::new();
     TRAINED.get_or_init(|| {
-        let corpus = Corpus { train: vec![Source::Stories { seed: 1, first: 0, count: 2000 }], ..Corpus::default() };
+        let corpus = Corpus { train: vec![Source::parse("world:2000").unwrap()], ..Corpus::default() };
         let options = TrainOptions { vocab: 1024, ..TrainOptions::default() };
         Vocabulary::Trained { options, sample: 1 << 20 }.tokenizer(&corpus).unwrap()
     })
