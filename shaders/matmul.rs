@@ -14,7 +14,7 @@ use crate::reduce;
 use crate::spec::{Args, Call, Case, Cost, Dtype, GradientCheck, Op, Pair, Recorder, Tensor, Tolerance};
 use bytemuck::{Pod, Zeroable};
 
-/// For [`Params::bias`]: nothing follows the product, and its sums are those of one that something follows, bit for bit.
+/// For [`Params::bias`]: nothing follows the product, and its sums are those of one that something follows, to the bit.
 /// (A device may cut a bare product otherwise.)
 pub const LIKE_FUSED: u32 = 2;
 

@@ -112,8 +112,8 @@ impl Reward {
         Reward { name: name.into(), weight: 1.0, rule }
     }
 
-    /// A reward as it is written: `model`, `exact:answer`, `regex:^yes`, `length:64:16`, each with a weight before it if
-    /// one is wanted: `0.5 length:64:16`.
+    /// A reward as it is written: `model`, `exact:answer`, `regex:^yes`, `length:64:16`, each with a weight before it
+    /// if one is wanted: `0.5 length:64:16`.
     ///
     /// # Errors
     /// A refusal that names what can be written.

@@ -1,4 +1,4 @@
-//! The whole ladder from one pipeline file: pretraining to reinforcement, with a simulated rater in the place of people.
+//! The whole ladder from one pipeline file: pretraining to reinforcement, a simulated rater in the place of people.
 
 use crate::recovery::drive;
 use pleach::launch::Launch;

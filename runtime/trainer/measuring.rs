@@ -1,4 +1,4 @@
-//! What is measured between steps: the evaluation rows, what is watched beside them, and how long nothing became better.
+//! What is measured between steps: the evaluation rows, what is watched beside them, how long nothing became better.
 
 use super::Trainer;
 use crate::event::Event;

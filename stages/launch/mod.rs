@@ -227,7 +227,7 @@ impl Launch {
     /// Freezes the values on disk: pleach.toml as typed, resolved.toml with every origin.
     pub fn record(&self, typed: &str) -> Result<(), Fault> {
         let text = resolved::write(&self.pipeline, self.stages[0].config(), &self.frozen);
-        // What was derived goes first: where only that is there, the next start sees what was changed, and derives anew.
+        // What was derived goes first: where only that is there, the next start sees the change, and derives anew.
         for (name, content) in [("resolved.toml", text.as_str()), ("pleach.toml", typed)] {
             pleach_runtime::store::replace(&*RunPlan::disk(), &self.folder.join(name), content.as_bytes())?;
         }
