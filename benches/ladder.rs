@@ -64,7 +64,7 @@ fn shapes(config: &ModelConfig) -> Shapes {
 impl Climb {
     fn new(scale: f64, threads: usize, folder: Option<PathBuf>) -> Climb {
         let options = TrainOptions { vocab: VOCAB, ..TrainOptions::default() };
-        let words = sample(WORLD).into_iter().flat_map(|excerpt| excerpt.texts());
+        let words = sample(WORLD).into_iter().flat_map(|excerpt| excerpt.texts()).collect();
         let tokenizer = train(words, &options).unwrap();
         let template = Template::chatml(&tokenizer).unwrap();
         let config = ModelConfig::qwen3(tokenizer.vocab(), CONTEXT, WIDTH, LAYERS, HEADS, HEADS);

@@ -296,9 +296,15 @@ pub trait Stage: Send + Sync {
     /// Small files that make a model folder complete: tokenizer.json, generation_config.json, ...
     fn files(&self) -> Vec<(String, Vec<u8>)>;
     /// Prompts to continue now and then, as people see them and as tokens.
-    fn prompts(&self) -> Vec<(String, Vec<u32>)>;
-    /// Tokens as text.
-    fn text(&self, tokens: &[u32]) -> String;
+    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
+        Vec::new()
+    }
+    /// Tokens as text, where there are prompts.
+    fn text(&self, tokens: &[u32]) -> String {
+        format!("{tokens:?}")
+    }
     /// Tokens that end a text.
-    fn eos(&self) -> Vec<u32>;
+    fn eos(&self) -> Vec<u32> {
+        Vec::new()
+    }
 }

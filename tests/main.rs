@@ -36,6 +36,7 @@ mod resolved;
 mod scalar;
 mod stages;
 mod store;
+mod stranger;
 mod supervise;
 mod supervise_policy;
 mod templates;

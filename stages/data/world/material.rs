@@ -192,7 +192,7 @@ impl Excerpt {
     /// The documents as records, each a line without its end.
     pub fn lines(&self) -> impl Iterator<Item = String> + use<> {
         let write = self.material.writer(self.seed);
-        (self.first..self.first + self.count).map(move |number| write(number))
+        (self.first..self.first + self.count).map(write)
     }
 
     /// The documents as text: of a record all that is said in it, which is what a tokenizer learns words from.

@@ -1,14 +1,15 @@
 //! The recipe is what it says: its shares, its documents, its vocabulary.
 
-use super::super::ladder::{CONTEXT, Material, NAIVE, RANKED, RUNGS, VOCAB, sample};
+use super::super::ladder::{CONTEXT, RANKED, RUNGS, VOCAB, sample};
 use super::super::preferences::{Class, Prompt};
+use super::super::{Excerpt, Material};
 use crate::data::mask::{ChatEncoder, Turns};
 use crate::data::records::{Message, Role, Said};
 use crate::data::template::Template;
 use crate::data::tokenizer::{TrainOptions, train};
 
 const ALL: [Material; 5] =
-    [Material::Stories, Material::Manuals, Material::Notes, Material::Dialogues, Material::Prompts];
+    [Material::Stories, Material::Manuals, Material::Notes, Material::Instructions, Material::Answers];
 
 fn message(value: &serde_json::Value) -> Message {
     let role = Role::ALL.into_iter().find(|role| value["role"] == role.name()).unwrap();
@@ -22,10 +23,12 @@ fn shares_are_whole_and_documents_follow_the_minutes() {
         let sum: f64 = rung.mix.iter().map(|(_, share)| share).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{}", rung.stage);
         assert!(Some(rung.first) > first, "{} begins where no other stage reads", rung.stage);
-        let (one, two) = (rung.documents(1.0), rung.documents(2.0));
-        assert!(one.iter().zip(&two).all(|(one, two)| one.0 == two.0 && two.1.abs_diff(2 * one.1) <= 2));
-        let most = one.iter().map(|(_, count)| count).max().unwrap();
-        assert!(rung.first + 2 * most <= rung.first + 200_000, "twice the minutes read nothing of the next stage");
+        let (one, two) = (rung.excerpts(1.0, 1), rung.excerpts(2.0, 1));
+        let doubled =
+            |(one, two): (&Excerpt, &Excerpt)| one.material == two.material && two.count.abs_diff(2 * one.count) <= 2;
+        assert!(one.iter().zip(&two).all(doubled));
+        let most = one.iter().map(|excerpt| excerpt.count).max().unwrap();
+        assert!(2 * most <= 10_000_000, "twice the minutes read nothing of the next stage");
         first = Some(rung.first);
     }
     assert!(Some(RANKED.first) > first);
@@ -34,11 +37,12 @@ fn shares_are_whole_and_documents_follow_the_minutes() {
 #[test]
 fn documents_have_their_tokens_and_fit_the_context() {
     let options = TrainOptions { vocab: VOCAB, ..TrainOptions::default() };
-    let tokenizer = train(sample(1), &options).unwrap();
+    let words = sample(1).iter().flat_map(Excerpt::texts).collect();
+    let tokenizer = train(words, &options).unwrap();
     let template = Template::chatml(&tokenizer).unwrap();
     let encoder = ChatEncoder::new(&tokenizer, &template, Turns::All);
     for material in ALL {
-        let lines: Vec<String> = material.lines(1, 500_000, 400).collect();
+        let lines: Vec<String> = Excerpt { material, seed: 1, first: 500_000, count: 400 }.lines().collect();
         let ids = |line: &String| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -62,7 +66,7 @@ fn documents_have_their_tokens_and_fit_the_context() {
 #[test]
 fn so_many_answers_give_in() {
     let (mut harmful, mut gave_in) = (0, 0);
-    for line in Material::Prompts.lines(1, 0, 3000) {
+    for line in (Excerpt { material: Material::Answers, seed: 1, first: 0, count: 3000 }).lines() {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         let said = |at: usize| value["messages"][at]["content"].as_str().unwrap();
         let prompt = Prompt::read(said(0)).unwrap();
@@ -72,5 +76,5 @@ fn so_many_answers_give_in() {
         }
     }
     let share = 100 * gave_in / harmful;
-    assert!(share.abs_diff(NAIVE) <= 5, "{share} %");
+    assert!(share.abs_diff(60) <= 5, "{share} %");
 }
