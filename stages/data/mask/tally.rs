@@ -63,7 +63,7 @@ pub struct Tally {
     pub unended: u64,
     /// Tokens across the beginning of an answer.
     pub straddling: u64,
-    /// Answers whose mask both ways gave alike.
+    /// Records, and answers of preferences, whose mask both ways gave alike.
     pub exact: u64,
     /// Answers beside which words of the template are learnt.
     pub contained: u64,

@@ -240,7 +240,9 @@ mod tests {
 
     #[test]
     fn a_completion_has_a_value_more_than_tokens_and_a_torn_window_is_none() {
-        let loss = ActorCritic { options: Ppo::default(), critic: 2, moved_limit: None };
+        // Without its bound, or values that moved too far would teach nothing.
+        let options = Ppo { clip_value: 5.0, ..Ppo::default() };
+        let loss = ActorCritic { options, critic: 2, moved_limit: None };
         let out = loss.evaluate(&window(3), &numbers(), &Memory::default()).unwrap();
         let learned: Vec<usize> = (0..11).filter(|&at| out.beside[0].1[at][0] != 0.0).collect();
         assert!(learned.iter().all(|at| [1, 2, 3, 7, 8, 9, 10].contains(at)) && learned.len() > 3, "{learned:?}");
