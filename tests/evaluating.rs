@@ -36,9 +36,11 @@ fn cpu() -> Box<dyn Device> {
 fn learnt(folder: &Path) {
     let texts = "{\"text\":\"the fox ran home.\"}\n{\"text\":\"a dog sat still.\"}\n";
     std::fs::write(folder.join("texts.jsonl"), texts.repeat(40)).unwrap();
+    // A share of them would hold back all repeats of one sentence: what repeats is on one side.
+    std::fs::write(folder.join("apart.jsonl"), "{\"text\":\"the dog ran still.\"}\n").unwrap();
     let text = "name = \"r\"\nseed = 5\ndevice = \"cpu\"\nthreads = 1\n[model]\nshape = \"gpt2\"\nlayers = 1\nwidth = 32\n\
                 heads = 2\ncontext = 48\n[[stage]]\nkind = \"pretrain\"\ndata = \"texts.jsonl\"\ntokenizer = \"bpe\"\n\
-                vocab = 280\nbatch = 8\nsteps = 120\nlearning_rate = 0.01\nvalid = 0.05\n";
+                vocab = 280\nbatch = 8\nsteps = 120\nlearning_rate = 0.01\nvalid = \"apart.jsonl\"\n";
     std::fs::write(folder.join("pleach.toml"), text).unwrap();
     let output = pleach(folder, &["run"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
