@@ -293,18 +293,29 @@ pub trait Stage: Send + Sync {
     fn gather(&self) -> Option<Box<dyn Gather>> {
         None
     }
+    /// What its model says, and how it is read.
+    fn voice(&self) -> Voice;
+}
+
+/// How a stage's model speaks to people and to other programs.
+#[derive(Clone, Default)]
+pub struct Voice {
     /// Small files that make a model folder complete: tokenizer.json, generation_config.json, ...
-    fn files(&self) -> Vec<(String, Vec<u8>)>;
+    pub files: Vec<(String, Vec<u8>)>,
     /// Prompts to continue now and then, as people see them and as tokens.
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        Vec::new()
-    }
-    /// Tokens as text, where there are prompts.
-    fn text(&self, tokens: &[u32]) -> String {
-        format!("{tokens:?}")
-    }
+    pub prompts: Vec<(String, Vec<u32>)>,
     /// Tokens that end a text.
-    fn eos(&self) -> Vec<u32> {
-        Vec::new()
+    pub eos: Vec<u32>,
+    /// Tokens as text; without it they are shown as numbers.
+    pub text: Option<Text>,
+}
+
+/// Tokens as text.
+pub type Text = Arc<dyn Fn(&[u32]) -> String + Send + Sync>;
+
+impl Voice {
+    /// Tokens as people read them.
+    pub fn say(&self, tokens: &[u32]) -> String {
+        self.text.as_ref().map_or_else(|| format!("{tokens:?}"), |text| text(tokens))
     }
 }

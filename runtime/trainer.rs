@@ -336,14 +336,15 @@ impl Trainer {
     /// Continues the fixed prompts with the fixed seed.
     fn sample(&mut self) -> Result<(), Fault> {
         let stage = self.plan.stage.clone();
-        let prompts = stage.prompts();
+        let voice = stage.voice();
+        let prompts = voice.prompts.clone();
         if prompts.is_empty() {
             return Ok(());
         }
         let tokens = prompts.iter().map(|(_, tokens)| tokens.clone()).collect();
-        let generated = self.crew.generate(0, tokens, self.plan.sampling.clone(), stage.eos())?;
+        let generated = self.crew.generate(0, tokens, self.plan.sampling.clone(), voice.eos.clone())?;
         for ((prompt, _), out) in prompts.into_iter().zip(generated) {
-            self.crew.note(Event::Sample { step: self.progress.step, prompt, text: stage.text(&out.tokens) });
+            self.crew.note(Event::Sample { step: self.progress.step, prompt, text: voice.say(&out.tokens) });
         }
         Ok(())
     }

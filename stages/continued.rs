@@ -11,7 +11,7 @@ use crate::data::template::Template;
 use crate::data::{Evaluation, Split, Tokenizer, WindowOptions, Windows};
 use crate::loss::next_token::NextToken;
 use pleach_runtime::fault::Fault;
-use pleach_runtime::stage::{Data, Loss, Stage, Window};
+use pleach_runtime::stage::{Data, Loss, Stage, Voice, Window};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -54,20 +54,9 @@ impl Stage for Continued {
         Box::new(NextToken)
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        self.prompts.clone()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        self.tokenizer.eos().into_iter().collect()
+    fn voice(&self) -> Voice {
+        let voice = crate::model::voice(&self.tokenizer, self.template.as_deref(), self.prompts.clone());
+        Voice { eos: self.tokenizer.eos().into_iter().collect(), ..voice }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::data::template::Template;
 use crate::loss::pairs::Pairs;
 use crate::loss::preference::Preference;
 use pleach_runtime::fault::{Fault, Refusal};
-use pleach_runtime::stage::{Data, Loss, Stage};
+use pleach_runtime::stage::{Data, Loss, Stage, Voice};
 use std::sync::Arc;
 
 /// The stage.
@@ -63,19 +63,7 @@ impl Stage for Dpo {
         Box::new(Pairs { objective: self.objective })
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        self.prompts.clone()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        crate::model::stops(&self.tokenizer, self.template.as_deref())
+    fn voice(&self) -> Voice {
+        crate::model::voice(&self.tokenizer, self.template.as_deref(), self.prompts.clone())
     }
 }

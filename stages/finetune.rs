@@ -12,7 +12,7 @@ use crate::data::table::{Draws, Item, Table, pack, row};
 use crate::data::template::Template;
 use crate::loss::next_token::NextToken;
 use pleach_runtime::fault::{Fault, Refusal};
-use pleach_runtime::stage::{Data, Loss, Stage};
+use pleach_runtime::stage::{Data, Loss, Stage, Voice};
 use std::sync::Arc;
 
 /// The stage.
@@ -72,19 +72,7 @@ impl Stage for Finetune {
         Box::new(NextToken)
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        self.prompts.clone()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        crate::model::stops(&self.tokenizer, self.template.as_deref())
+    fn voice(&self) -> Voice {
+        crate::model::voice(&self.tokenizer, self.template.as_deref(), self.prompts.clone())
     }
 }

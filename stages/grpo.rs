@@ -17,7 +17,7 @@ use pleach_runtime::engine::generation::Generated;
 use pleach_runtime::engine::layout::{POLICY, Role, RoleId};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
-use pleach_runtime::stage::{Asked, Data, Gather, Loss, Memory, Numbers, Round, Settled, Stage, Window};
+use pleach_runtime::stage::{Asked, Data, Gather, Loss, Memory, Numbers, Round, Settled, Stage, Voice, Window};
 use std::sync::Arc;
 
 /// The stage.
@@ -135,19 +135,8 @@ impl Stage for Grpo {
         Some(Box::new(self.clone()))
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.rollout.tokenizer, self.rollout.template.as_deref())
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        Vec::new()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.rollout.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        self.rollout.eos.clone()
+    fn voice(&self) -> Voice {
+        let voice = crate::model::voice(&self.rollout.tokenizer, self.rollout.template.as_deref(), Vec::new());
+        Voice { eos: self.rollout.eos.clone(), ..voice }
     }
 }

@@ -11,8 +11,10 @@ use pleach_runtime::engine::state::{HostState, HostTensor};
 use pleach_runtime::fault::{Fault, Refusal};
 use pleach_runtime::model::config::ModelConfig;
 use pleach_runtime::model::families::{self, FAMILIES, Family};
+use pleach_runtime::stage::Voice;
 use pleach_runtime::store::{self, Disk};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes of a config.json that are read at most.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -137,6 +139,12 @@ pub fn stops(tokenizer: &Tokenizer, template: Option<&Template>) -> Vec<u32> {
         stops.extend(turns.into_iter().filter(|id| tokenizer.eos().is_none_or(|eos| eos != *id)));
     }
     stops
+}
+
+/// How a model with this tokenizer and template speaks.
+pub fn voice(tokenizer: &Arc<Tokenizer>, template: Option<&Template>, prompts: Vec<(String, Vec<u32>)>) -> Voice {
+    let (files, eos, reads) = (tokenizer_files(tokenizer, template), stops(tokenizer, template), tokenizer.clone());
+    Voice { files, prompts, eos, text: Some(Arc::new(move |tokens| reads.decode(tokens))) }
 }
 
 /// tokenizer.json and what goes with it in a model folder.

@@ -9,7 +9,7 @@
 use crate::data::{Evaluation, Split, Tokenizer, WindowOptions, Windows};
 use crate::loss::next_token::NextToken;
 use pleach_runtime::fault::Fault;
-use pleach_runtime::stage::{Data, Loss, Stage, Window};
+use pleach_runtime::stage::{Data, Loss, Stage, Voice, Window};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,20 +40,8 @@ impl Stage for Pretrain {
         Box::new(NextToken)
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, None)
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        self.prompts.clone()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        self.tokenizer.eos().into_iter().collect()
+    fn voice(&self) -> Voice {
+        crate::model::voice(&self.tokenizer, None, self.prompts.clone())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::data::template::Template;
 use crate::loss::ranked::{RankedSets, check_form};
 use crate::loss::ranking::Ranking;
 use pleach_runtime::fault::{Fault, Refusal};
-use pleach_runtime::stage::{Data, Loss, Row, Stage};
+use pleach_runtime::stage::{Data, Loss, Row, Stage, Voice};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -185,20 +185,8 @@ impl Stage for Reward {
         Box::new(RankedSets { options: self.ranking })
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        crate::model::tokenizer_files(&self.tokenizer, self.template.as_deref())
-    }
-
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        Vec::new()
-    }
-
-    fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        self.tokenizer.eos().into_iter().collect()
+    fn voice(&self) -> Voice {
+        crate::model::voice(&self.tokenizer, self.template.as_deref(), Vec::new())
     }
 }
 

@@ -9,7 +9,7 @@ use pleach::runtime::event::Event;
 use pleach::runtime::fault::{Fault, FaultKind};
 use pleach::runtime::messages::JournalMessage;
 use pleach::runtime::run::{RunEnd, RunPlan};
-use pleach::runtime::stage::{Data, Evaluated, Loss, Memory, Numbers, Stage, Window};
+use pleach::runtime::stage::{Data, Evaluated, Loss, Memory, Numbers, Stage, Voice, Window};
 use pleach::runtime::store::format::{Kind, encode};
 use pleach::runtime::store::{Disk, Entry, Fill, Follower, MANIFEST, Reading, RunFolder, Store, read_manifest};
 use pleach::runtime::supervise::{Behaviour, Deed, Failpoints};
@@ -277,17 +277,8 @@ impl Stage for OddStage {
     fn loss(&self) -> Box<dyn Loss> {
         Box::new(OddLoss(self.inner.loss(), self.spoilt.clone()))
     }
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        self.inner.files()
-    }
-    fn prompts(&self) -> Vec<(String, Vec<u32>)> {
-        self.inner.prompts()
-    }
-    fn text(&self, tokens: &[u32]) -> String {
-        self.inner.text(tokens)
-    }
-    fn eos(&self) -> Vec<u32> {
-        self.inner.eos()
+    fn voice(&self) -> Voice {
+        self.inner.voice()
     }
 }
 

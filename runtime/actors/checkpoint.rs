@@ -269,7 +269,7 @@ pub fn model_files(config: &ModelConfig, stage: &dyn Stage) -> Vec<(String, Vec<
     };
     let text = serde_json::to_vec_pretty(&value).expect("a JSON value is JSON");
     let mut out = vec![("config.json".to_string(), text)];
-    out.extend(stage.files());
+    out.extend(stage.voice().files);
     out
 }
 

@@ -55,7 +55,7 @@ impl Ready {
             true => Vec::new(),
             false => halves(tokens),
         };
-        let prompts = self.recipe().map_or(Vec::new(), |recipe| recipe.prompts());
+        let prompts = self.recipe().map_or(Vec::new(), |recipe| recipe.voice().prompts);
         let prompt = prompts.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
         let (streams, longest) = match self.generates {
             Some((streams, prompt)) => (streams, prompt + choice.completion_tokens),

@@ -4,7 +4,7 @@ use pleach::data::Tokenizer;
 use pleach::data::mask::Encoded;
 use pleach::data::table::{Draws, Item, Table, row};
 use pleach::runtime::fault::Fault;
-use pleach::runtime::stage::{Data, Evaluated, Loss, Memory, Numbers, Stage, Window};
+use pleach::runtime::stage::{Data, Evaluated, Loss, Memory, Numbers, Stage, Voice, Window};
 use std::sync::Arc;
 
 pub(crate) struct Unlikelihood {
@@ -28,8 +28,8 @@ impl Stage for Unlikelihood {
     fn loss(&self) -> Box<dyn Loss> {
         Box::new(Unlikely)
     }
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        pleach::model::tokenizer_files(&self.tokenizer, None)
+    fn voice(&self) -> Voice {
+        pleach::model::voice(&self.tokenizer, None, Vec::new())
     }
 }
 
